@@ -1,0 +1,153 @@
+"""The array backend: the only file that knows NumPy from CuPy.
+
+The rest of the package never imports an array library. It asks the array in hand which one made it,
+
+    xp = namespace(x)          # numpy for a NumPy array, cupy for a CuPy array, ...
+    y = xp.exp(x)
+
+and uses only functions of the Python array API standard (https://data-apis.org/array-api), slicing and in-place
+operators, so the same lines run wherever the array lives. There is no global switch: data and weights are put on a
+device once, and everything computed from them stays there. What the standard does not settle stands below:
+making an array beside another one, moving arrays between host and device, and random numbers.
+
+A further library joins in a few lines, without a change here:
+
+    import array_api_strict as strict
+    from tinyae.backend import Backend, register
+    device = strict.Device("device1")
+    register(Backend("strict", strict, type(strict.asarray(0.0)), "a simulated device",
+                     from_numpy=lambda a: strict.asarray(a, device=device),
+                     to_numpy=lambda x: numpy.asarray(x.to_device(strict.Device("CPU_DEVICE")))))
+    model.to("strict")
+"""
+
+from dataclasses import dataclass
+from typing import Any, Callable
+
+import numpy
+
+host = numpy  # for what always lives in main memory: files, initial weights, gradient checks
+
+
+class BackendUnavailable(RuntimeError):
+    """The backend asked for is not installed, or no device answers. The message says what to install."""
+
+
+class HostGenerator:
+    """Random numbers for a library that has no NumPy-style Generator: drawn by NumPy, then moved to the device."""
+
+    def __init__(self, seed, from_numpy):
+        self._rng, self._from_numpy = numpy.random.default_rng(seed), from_numpy
+
+    def random(self, size, dtype):
+        name = str(dtype).rsplit(".", 1)[-1]  # "float32", however the library writes it
+        return self._from_numpy(self._rng.random(size, dtype=name))
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One array library on one device.
+
+    xp: its namespace, with the array API standard's functions. array_type: the class of its arrays.
+    from_numpy, to_numpy: copy an array to the device and back. generator: seed (a list of ints) -> an object with
+    `random(size, dtype)`, uniform in [0, 1); left out, NumPy draws and the result is moved.
+    device_keyword: whether creation functions take `device=`, as the standard says and CuPy does not.
+    """
+
+    name: str
+    xp: Any
+    array_type: type
+    device: str
+    from_numpy: Callable[[numpy.ndarray], Any]
+    to_numpy: Callable[[Any], numpy.ndarray]
+    generator: Callable[[list], Any] | None = None
+    device_keyword: bool = True
+
+    def rng(self, seed: int, epoch: int, purpose: str):
+        """A fresh generator for (seed, epoch, purpose), so that any epoch can be replayed on its own.
+
+        The same three give the same stream on the same backend; NumPy's and CuPy's streams differ.
+        """
+        words = [seed, epoch, *purpose.encode()]
+        return self.generator(words) if self.generator else HostGenerator(words, self.from_numpy)
+
+
+_backends: dict[str, Backend] = {}
+
+
+def register(backend: Backend) -> Backend:
+    """Make `backend` known by its name and its array type; a name already there is replaced."""
+    _backends[backend.name] = backend
+    return backend
+
+
+register(Backend(
+    "numpy", numpy, numpy.ndarray, f"the CPU, through NumPy {numpy.__version__}",
+    from_numpy=numpy.array, to_numpy=numpy.array, generator=numpy.random.default_rng,
+))
+
+
+def _cupy() -> Backend:
+    """CuPy on the current CUDA device. Raises BackendUnavailable, saying what is missing."""
+    try:
+        import cupy
+    except ImportError as error:
+        raise BackendUnavailable(
+            "CuPy is not installed: pip install cupy-cuda12x (or cupy-cuda13x, for CUDA 13)") from error
+    try:  # that CuPy imports says nothing: only a kernel that has run proves a device
+        device = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["name"].decode()
+        cupy.ones(1).sum().item()
+    except Exception as error:  # CuPy raises many kinds here: no driver, no device, no compiler, ...
+        reason = str(error).splitlines()[0]
+        raise BackendUnavailable(
+            f"CuPy {cupy.__version__} is installed but no CUDA device answers ({reason}): install an NVIDIA driver, "
+            "or the CuPy wheel made for yours (cupy-cuda12x, cupy-cuda13x)") from error
+    return register(Backend(
+        "cupy", cupy, cupy.ndarray, f"{device}, through CuPy {cupy.__version__}",
+        from_numpy=cupy.array, to_numpy=cupy.asnumpy, generator=cupy.random.default_rng, device_keyword=False))
+
+
+def choose(name: str = "auto") -> tuple[Backend, str]:
+    """The backend called `name`, and a sentence saying which device that is and why.
+
+    "auto" takes CuPy where a CUDA device answers and NumPy elsewhere. Raises BackendUnavailable if "cupy" is asked
+    for and cannot be had, ValueError for a name nobody registered.
+    """
+    if name == "auto":
+        try:
+            backend, why = _cupy(), "a CUDA device answers"
+        except BackendUnavailable as error:
+            backend, why = _backends["numpy"], str(error).split(":")[0]
+    elif name == "cupy" or name in _backends:
+        backend, why = _backends.get(name) or _cupy(), f"{name!r} was asked for"
+    else:
+        known = ", ".join(repr(known) for known in ["auto", "cupy", *_backends])
+        raise ValueError(f"backend: got {name!r}, expected one of {known}")
+    return backend, f"Runs on {backend.device} ({why})."
+
+
+def backend_of(x) -> Backend:
+    """The backend whose array `x` is. Raises TypeError for anything else, a list or a float included."""
+    for backend in _backends.values():
+        if isinstance(x, backend.array_type):
+            return backend
+    if type(x).__module__.split(".")[0] == "cupy":
+        return _cupy()
+    raise TypeError(f"expected an array of one of the backends {', '.join(_backends)}, got {type(x).__name__}")
+
+
+def namespace(x):
+    """The library that made `x`: the `xp` of every formula in this package."""
+    return backend_of(x).xp
+
+
+def zeros(shape, like):
+    """Zeros of `shape`, with the dtype and on the device of the array `like`."""
+    backend = backend_of(like)
+    device = {"device": like.device} if backend.device_keyword else {}
+    return backend.xp.zeros(shape, dtype=like.dtype, **device)
+
+
+def to_numpy(x) -> numpy.ndarray:
+    """A copy of `x` in main memory, as a NumPy array."""
+    return backend_of(x).to_numpy(x)
