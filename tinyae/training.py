@@ -1,0 +1,225 @@
+"""Training: an experiment's settings, and the loop that carries them out.
+
+Everything happens where the images are put: shuffling, corrupting, forward, loss, backward, Adam. The losses of an
+epoch stay there too and are read back once, at its end: on a GPU every reading makes the processor wait.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from . import checks
+from .backend import choose, host, namespace, to_numpy, zeros
+from .diagnosis import first_nonfinite
+from .losses import MSELoss
+from .models import AnelloAutoencoder
+from .optim import Adam
+
+
+class TrainingDiverged(ArithmeticError):
+    """A loss became infinite or not a number. The message says where that began, and what to try."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """All that decides a training: equal experiments on equal data give bit-identical weights (on the same backend and
+    machine, with the same number of threads).
+
+    corruption: (images, generator) -> corrupted images, with a repr that tells its settings; None for none. It is
+    drawn afresh for every image in every epoch, for training and testing.
+    clean_target: whether the output is compared with the clean image (denoising) or with the corrupted one.
+    pixel_range: the values that black and white are mapped to. backend: a name for `choose`.
+    """
+
+    corruption: Any = None
+    clean_target: bool = False
+    pixel_range: tuple[float, float] = (-1.0, 1.0)
+    latent_dim: int = 4
+    epochs: int = 20
+    batch_size: int = 256
+    lr: float = 1e-3
+    weight_decay: float = 1e-5
+    seed: int = 1
+    backend: str = "numpy"
+
+    def __post_init__(self):
+        if self.corruption is not None and not callable(self.corruption):
+            raise TypeError(f"corruption: got {self.corruption!r}, expected None or a function (images, generator)")
+        low, high = (checks.number("pixel_range", end, -math.inf) for end in self.pixel_range)
+        if not low < high:
+            raise ValueError(f"pixel_range: got {self.pixel_range}, expected (low, high) with low < high")
+        for name, at_least in (("latent_dim", 1), ("epochs", 1), ("batch_size", 1), ("seed", 0)):
+            checks.integer(name, getattr(self, name), at_least)
+        checks.number("lr", self.lr, 0)
+        checks.number("weight_decay", self.weight_decay, 0)
+
+
+def to_range(pixels, pixel_range):
+    """Grey values 0..255 (N, H, W), uint8 -> images (N, 1, H, W), float32, 0 mapped to low and 255 to high."""
+    low, high = pixel_range
+    images = namespace(pixels).astype(pixels[:, None, :, :], namespace(pixels).float32)
+    images *= (high - low) / 255
+    images += low
+    return images
+
+
+def _along_batch(x):
+    """The images x (N, C, H, W) with the batch contiguous in memory, as the layers work: one copy here spares many."""
+    xp = namespace(x)
+    y = zeros((*x.shape[1:], x.shape[0]), like=x)
+    y[...] = xp.permute_dims(x, (1, 2, 3, 0))
+    return xp.permute_dims(y, (3, 0, 1, 2))
+
+
+def batches(pixels, experiment, rng, shuffle=None):
+    """Go once through the images, in the order of `shuffle` (their indices) or as they come: yields (input, target).
+
+    pixels: (M, H, W), uint8. input, target: (N, 1, H, W), float32, N = batch_size (the last may be smaller).
+    rng: a generator for the corruption.
+    """
+    for start in range(0, pixels.shape[0], experiment.batch_size):
+        chosen = slice(start, start + experiment.batch_size)
+        some = pixels[chosen] if shuffle is None else namespace(pixels).take(pixels, shuffle[chosen], axis=0)
+        clean = to_range(some, experiment.pixel_range)
+        seen = experiment.corruption(clean, rng) if experiment.corruption else clean
+        x = _along_batch(seen)
+        if seen is clean or not experiment.clean_target:
+            yield x, x
+        else:
+            yield x, _along_batch(clean)
+
+
+def mean_over_images(losses, M, batch_size):
+    """The mean loss an image from the mean losses of its batches, all of batch_size but perhaps the last."""
+    sizes = host.full(len(losses), batch_size)
+    sizes[-1] = M - batch_size * (len(losses) - 1)
+    return float(host.average(losses.astype("float64"), weights=sizes))
+
+
+class Training:
+    """An experiment under way: its model, its optimiser and its history, to be saved and resumed after any epoch.
+
+    history: [(train loss, test loss), ...], one pair an epoch: the mean over the epoch's batches while learning, and
+    over the test images after it, with batch norm in evaluation mode.
+    """
+
+    def __init__(self, experiment):
+        self.experiment = experiment
+        self.backend, self.device = choose(experiment.backend)
+        self.model = AnelloAutoencoder(experiment.latent_dim, seed=experiment.seed).to(self.backend.name)
+        self.optimizer = Adam(self.model.parameters(), lr=experiment.lr, weight_decay=experiment.weight_decay)
+        self.loss = MSELoss()
+        self.history = []
+        self.after_first = None  # the weights after the first epoch, for the pictures
+
+    # -- one epoch --
+
+    def train_step(self, x, target):
+        """One step downhill on one batch; returns the loss before it, a 0-d array on the device."""
+        loss = self.loss.forward(self.model.forward(x), target)
+        self.model.backward(self.loss.backward(), input_grad=False)
+        self.optimizer.step()
+        return loss
+
+    def train_batches(self, pixels, epoch):
+        """The batches of an epoch: the same epoch gives the same ones, whatever was done before."""
+        e = self.experiment
+        random = self.backend.rng(e.seed, epoch, "shuffle").random((pixels.shape[0],), dtype=self.backend.xp.float64)
+        return batches(pixels, e, self.backend.rng(e.seed, epoch, "train"), namespace(pixels).argsort(random))
+
+    def train_epoch(self, pixels, epoch):
+        """Go once through pixels (M, 28, 28), uint8, on the device; returns its batches' losses, still there."""
+        self.model.train()
+        return [self.train_step(x, target) for x, target in self.train_batches(pixels, epoch)]
+
+    def test_epoch(self, pixels, epoch):
+        """The losses on pixels (M, 28, 28), uint8, batch by batch, without learning."""
+        self.model.eval()
+        rng = self.backend.rng(self.experiment.seed, epoch, "test")
+        return [self.loss.forward(self.model.forward(x), target) for x, target in batches(pixels, self.experiment, rng)]
+
+    # -- all epochs --
+
+    def run(self, train_images, test_images, on_epoch=None):
+        """Train until `experiment.epochs` are done, from where the history ends. Returns self.
+
+        train_images, test_images: (M, 28, 28), uint8, NumPy arrays. on_epoch(self) is called after each epoch.
+        Raises TrainingDiverged at the end of an epoch whose loss is not finite, with the state before that epoch.
+        """
+        for name, images in (("train_images", train_images), ("test_images", test_images)):
+            if getattr(images, "dtype", None) != "uint8" or len(images.shape) != 3 or 0 in images.shape:
+                raise TypeError(f"{name}: got {getattr(images, 'dtype', type(images).__name__)} "
+                                f"{getattr(images, 'shape', '')}, expected uint8 images (M, 28, 28)")
+        train, test = self.backend.from_numpy(train_images), self.backend.from_numpy(test_images)
+        while len(self.history) < self.experiment.epochs:
+            epoch, before = len(self.history) + 1, self.snapshot()
+            train_losses, test_losses = self.train_epoch(train, epoch), self.test_epoch(test, epoch)
+            losses = to_numpy(self.backend.xp.stack(train_losses + test_losses))  # the epoch's only reading
+            if not host.isfinite(losses).all():
+                self.rewind(before)
+                raise TrainingDiverged(f"The loss of epoch {epoch} is not finite. {self._explain(train, test, epoch)} "
+                                       f"Lower lr (it is {self.experiment.lr}) or look at the input; "
+                                       f"the state after epoch {epoch - 1} is kept.")
+            n, size = len(train_losses), self.experiment.batch_size
+            self.history.append((mean_over_images(losses[:n], train.shape[0], size),
+                                 mean_over_images(losses[n:], test.shape[0], size)))
+            if epoch == 1:
+                self.after_first = self.snapshot()[0]
+            if on_epoch:
+                on_epoch(self)
+        return self
+
+    def _explain(self, train, test, epoch):
+        """Replay an epoch that went wrong, to say at which batch and where the first non-finite value appeared."""
+        before = self.snapshot()
+        self.model.train()
+        steps = enumerate(self.train_batches(train, epoch), 1)
+        found = next((f"It began in batch {number} of the training images, {where}." for number, (x, target) in steps
+                      if (where := first_nonfinite(self, x, target))), "It began with the test images.")
+        self.rewind(before)
+        return found
+
+    # -- its state, on the device and on the host --
+
+    def snapshot(self):
+        """The state, without copying: a step makes new arrays and never writes into old ones."""
+        return ([p.data for _, p in self.model.named_parameters()],
+                (self.optimizer.t, self.optimizer.m, self.optimizer.v))
+
+    def rewind(self, snapshot):
+        """Go back to a snapshot."""
+        for (_, p), data in zip(self.model.named_parameters(), snapshot[0]):
+            p.data = data
+        self.optimizer.t, self.optimizer.m, self.optimizer.v = snapshot[1]
+
+    def first_epoch_model(self):
+        """A copy of the model as it was after the first epoch."""
+        model = AnelloAutoencoder(self.experiment.latent_dim, seed=0).to(self.backend.name).eval()
+        for (_, p), data in zip(model.named_parameters(), self.after_first):
+            p.data = data
+        return model
+
+    def state(self):
+        """All there is to save, {name: NumPy array}: weights now and after epoch 1, Adam's averages, the history."""
+        names = [name for name, _ in self.model.named_parameters()]
+        arrays = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        arrays |= {f"after_first.{name}": to_numpy(data) for name, data in zip(names, self.after_first)}
+        return arrays | {"adam.t": host.array(self.optimizer.t), "adam.m": to_numpy(self.optimizer.m),
+                         "adam.v": to_numpy(self.optimizer.v), "history": host.array(self.history)}
+
+    def restore(self, state):
+        """Go on from a state(). Raises ValueError, before anything is changed, if its names or shapes do not fit."""
+        adam = {name: state.get(f"adam.{name}") for name in ("t", "m", "v")}
+        size = sum(p.data.size for p in self.model.parameters())
+        history = state.get("history", host.empty((0, 0)))
+        if adam["t"] is None or any(adam[x] is None or adam[x].shape != (size,) for x in "mv") or history.shape[1:] != (2,):
+            raise ValueError("state: Adam's averages or the history are missing or of another shape")
+        part = lambda prefix: {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        first = AnelloAutoencoder(self.experiment.latent_dim, seed=0).to(self.backend.name)
+        first.load_state_dict(part("after_first."))
+        self.model.load_state_dict(part("model."))
+        self.after_first = [p.data for _, p in first.named_parameters()]
+        self.optimizer.t = int(adam["t"])
+        self.optimizer.m, self.optimizer.v = map(self.backend.from_numpy, (adam["m"], adam["v"]))
+        self.history = [tuple(row) for row in history.tolist()]
+        return self
