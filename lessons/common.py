@@ -1,0 +1,267 @@
+"""What the lessons share, so that each lesson's own text is its subject: the command line, tables, figures, running."""
+
+import argparse
+import csv
+import errno
+import hashlib
+import os
+import signal
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # in a bare clone the packages stand beside this folder
+
+try:
+    import matplotlib
+
+    if "ipykernel" not in sys.modules:
+        matplotlib.use("Agg")  # figures are written to files: no display is needed
+    import matplotlib.pyplot as plt
+    import numpy as np
+    from sklearn.manifold import TSNE
+
+    import data_tools
+    import tinyae
+    from tinyae import checkpoint, sweep
+    from tinyae.backend import BackendUnavailable, choose
+    from tinyae.training import TrainingDiverged
+except ImportError as error:
+    sys.exit(f"The lessons need {error.name}, which is not installed. Type:\n"
+             f"    {sys.executable} -m pip install numpy scikit-learn matplotlib pooch tqdm")
+
+# -- One name, colour (Okabe and Ito's, safe for the colour-blind), line and order for each dataset, everywhere --
+
+STYLES = {
+    "Normal": dict(color="#000000", linestyle="-", marker="o"),
+    "Gaussian σ=0.01": dict(color="#56B4E9", linestyle=(0, (5, 1)), marker="v"),
+    "Gaussian σ=0.1": dict(color="#009E73", linestyle="--", marker="^"),
+    "Gaussian σ=0.5": dict(color="#E69F00", linestyle="-.", marker="s"),
+    "Gaussian σ=1": dict(color="#D55E00", linestyle=(0, (3, 1, 1, 1)), marker="D"),
+    "RandomErasing": dict(color="#0072B2", linestyle=":", marker="X"),
+}
+CORRUPTIONS = {"Normal": None, "RandomErasing": data_tools.RandomErasing()} | {
+    f"Gaussian σ={sigma}": data_tools.GaussianNoise(float(sigma)) for sigma in ("0.01", "0.1", "0.5", "1")}
+
+# The report's tables: dataset -> average loss (epoch 1 train, epoch 1 test, epoch 20 train, epoch 20 test)
+REPORT = {
+    "Normal": (0.848, 0.675, 0.601, 0.599),
+    "Gaussian σ=1": (1.860, 1.689, 1.600, 1.598),
+    "RandomErasing": (0.922, 0.679, 0.569, 0.567),
+    "Gaussian σ=0.01": (0.949, 0.731, 0.600, 0.598),
+    "Gaussian σ=0.1": (1.014, 0.734, 0.612, 0.610),
+    "Gaussian σ=0.5": (1.103, 0.929, 0.852, 0.850),
+}
+GARMENT_COLORS = ["#332288", "#88CCEE", "#44AA99", "#117733", "#999933",
+                  "#DDCC77", "#CC6677", "#882255", "#AA4499", "#777777"]  # Paul Tol's "muted", safe likewise
+
+plt.rcParams.update({
+    "figure.dpi": 100, "savefig.dpi": 200, "figure.constrained_layout.use": True, "font.size": 11,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 12, "legend.frameon": False,
+    "lines.linewidth": 1.8,
+})
+
+
+# -- The command line --
+
+def options(name, description, trains=True):
+    """The options that every lesson takes, read from the command line (from nowhere inside a notebook).
+
+    name: the lesson's, such as "01_objective1": where its output goes by default. Returns a namespace with seed, output
+    (a Path, made here), backend (a name that is there), quick, and if the lesson trains on Fashion-MNIST also epochs,
+    latent_dim, data and fresh. Prints the run's first line: the device, and why that one.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    option = parser.add_argument
+    option("--seed", type=_at_least(0), default=1, help="for weights, shuffling and noise")
+    option("--output", type=Path, default=ROOT / "results" / name, help="where figures and tables go")
+    option("--backend", default="auto", help="numpy (the CPU), cupy (an NVIDIA GPU), or auto")
+    option("--quick", action="store_true", help="a minute on the small sample, to see how it goes")
+    if trains:
+        option("--epochs", type=_at_least(1), default=20, help="how often each training goes through the images")
+        option("--latent-dim", type=_at_least(1), default=4, help="numbers in an image's code")
+        option("--data", metavar="FOLDER", help="where the four Fashion-MNIST files are, or 'sample' for the small one "
+               "that comes with this project (default: look for them, or download them)")
+        option("--fresh", action="store_true", help="train again, even what an earlier run has finished")
+    chosen = parser.parse_args([] if "ipykernel" in sys.modules else None)
+    try:
+        backend, why = choose(chosen.backend)
+    except ValueError as error:
+        parser.error(f"--{error}")
+    print(why)
+    chosen.backend = backend.name
+    if trains and chosen.quick:
+        chosen.data = chosen.data or "sample"
+    chosen.output.mkdir(parents=True, exist_ok=True)
+    return chosen
+
+
+def _at_least(low):
+    def integer(text):
+        if not text.lstrip("-").isdigit() or int(text) < low:
+            raise argparse.ArgumentTypeError(f"got {text!r}, expected an integer of at least {low}")
+        return int(text)
+
+    return integer
+
+
+def _explain(kind, error, traceback):
+    """In place of a traceback, for what is not a mistake in the program: one sentence that says how to go on."""
+    if issubclass(kind, KeyboardInterrupt):
+        sys.stderr.write("\nStopped. Every finished epoch is saved: the same command goes on from there.\n")
+    elif issubclass(kind, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        sys.stderr.write(f"\nThe disk is full ({error}). What was finished is saved; make room, and the same command "
+                         "goes on from there.\n")
+    elif issubclass(kind, (BackendUnavailable, data_tools.DataError, TrainingDiverged)):
+        sys.stderr.write(f"\n{error}\n")
+    else:
+        sys.__excepthook__(kind, error, traceback)
+
+
+sys.excepthook = _explain
+
+
+# -- Data and trainings --
+
+def load(chosen):
+    """Fashion-MNIST, from where --data says or where it is found."""
+    data = data_tools.load_fashion_mnist(chosen.data)
+    print(f"Fashion-MNIST: {len(data.train_images):,} images to train and {len(data.test_images):,} to test, "
+          f"from {data.source}.")
+    if not data.complete:
+        print("This is the small sample: its losses are not comparable with the report's, which are left out.")
+    return data
+
+
+def cache_folder():
+    """Where finished trainings are kept, for all lessons: results/trainings, or below TINYAE_CACHE if that is set."""
+    return Path(os.environ.get("TINYAE_CACHE", ROOT / "results")) / "trainings"
+
+
+def train(experiments, data, chosen):
+    """Train what is not there yet; yields (name, Training) as each is done, so that work on it can begin."""
+    source = sweep.source_hash(tinyae, data_tools)
+    return sweep.train_all(experiments, data.train_images, data.test_images, cache_folder(), source, fresh=chosen.fresh)
+
+
+def tsne(codes):
+    """The codes (M, latent_dim) laid out in the plane by t-SNE as the report did it, (M, 2); kept like a training."""
+    path = cache_folder() / f"tsne-{hashlib.sha256(np.ascontiguousarray(codes)).hexdigest()[:16]}.checkpoint"
+    saved = checkpoint.load_latest(path)
+    if saved:
+        return saved[0]["points"]
+    points = TSNE(perplexity=30, random_state=307, n_jobs=-1).fit_transform(codes)
+    checkpoint.save(path, {"points": points}, {})
+    return points
+
+
+# -- Tables --
+
+def table(header, rows, title):
+    """Print rows of cells (strings, or numbers shown with three decimals) under a header, in aligned columns."""
+    cells = [[cell if isinstance(cell, str) else f"{cell:.3f}" for cell in row] for row in rows]
+    widths = [max(len(row[i]) for row in [header, *cells]) for i in range(len(header))]
+    line = lambda row: "  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths)))
+    print(f"\n{title}\n{'-' * len(line(header))}\n{line(header)}\n{'-' * len(line(header))}")
+    for row in cells:
+        print(line(row))
+    print("-" * len(line(header)))
+
+
+def loss_table(trainings, data, chosen, number):
+    """Print the report's table beside ours, and write it as table<number>.csv (dataset, epoch, split, loss, report)."""
+    comparable = data.complete and chosen.epochs == 20 and chosen.latent_dim == 4
+    rows, lines = [], []
+    for name, training in trainings.items():
+        for i, epoch in enumerate((1, chosen.epochs)):
+            for j, split in enumerate(("train", "test")):
+                ours, report = training.history[epoch - 1][j], REPORT[name][2 * i + j]
+                lines.append([name, epoch, split, f"{ours:.6f}", f"{report:.3f}" if comparable else ""])
+                rows.append([name, str(epoch), split, f"{report:.3f}" if comparable else "-", ours,
+                             f"{ours - report:+.3f}" if comparable else "-"])
+    table(["dataset", "epoch", "split", "report", "ours", "difference"], rows, f"Table {number}. Average loss")
+    with open(chosen.output / f"table{number}.csv", "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([["dataset", "epoch", "split", "loss", "report"], *lines])
+
+
+# -- Figures --
+
+def save(figure, chosen, name, data=None):
+    """Write a figure to the output folder, with a notice on it when `data` are not the full data."""
+    if data and not data.complete:
+        figure.supxlabel("embedded sample (6,000 + 1,000 images), not the full data", fontsize=10, color="#B00000")
+    path = chosen.output / f"{name}.png"
+    figure.savefig(path)
+    if "ipykernel" not in sys.modules:  # a notebook shows it
+        plt.close(figure)
+    print(f"  figure: {path}")
+
+
+def show_image(axis, image, pixel_range=(-1, 1)):
+    """One image (H, W) in grey, black to white over pixel_range, without ticks."""
+    axis.imshow(image, cmap="gray", vmin=pixel_range[0], vmax=pixel_range[1], interpolation="nearest")
+    axis.set_xticks([])
+    axis.set_yticks([])
+    axis.spines[:].set_visible(False)
+
+
+def first_of_each(labels):
+    """The index of the first image of each garment."""
+    return np.array([np.flatnonzero(labels == label)[0] for label in range(10)])
+
+
+def figure_datasets(corrupted, labels):
+    """Images of several datasets under one another. corrupted: {dataset: images (10, 1, 28, 28)}, one a garment."""
+    figure, axes = plt.subplots(len(corrupted), 10, figsize=(11, len(corrupted) + 0.5), squeeze=False)
+    for row, (name, images) in zip(axes, corrupted.items()):
+        for axis, image in zip(row, images):
+            show_image(axis, image[0])
+        row[0].set_ylabel(name, rotation=0, ha="right", va="center")
+    for axis, label in zip(axes[0], labels):
+        axis.set_title(data_tools.CLASS_NAMES[label], fontsize=10)
+    return figure
+
+
+def figure_losses(trainings):
+    """Train and test loss over the epochs, one panel for each dataset: their heights differ by sigma squared."""
+    figure, axes = plt.subplots(1, len(trainings), figsize=(3.7 * len(trainings), 3.4), squeeze=False)
+    for axis, (name, training) in zip(axes[0], trainings.items()):
+        epochs, color = range(1, len(training.history) + 1), STYLES[name]["color"]
+        train_loss, test_loss = zip(*training.history)
+        axis.plot(epochs, train_loss, color=color, linestyle="-", marker="o", markersize=4, label="train")
+        axis.plot(epochs, test_loss, color=color, linestyle="--", marker="s", markersize=4, markerfacecolor="white",
+                  label="test")
+        axis.set(title=name, xlabel="epoch")
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.legend()
+    axes[0, 0].set_ylabel("average loss (mean squared error)")
+    return figure
+
+
+def figure_reconstructions(name, originals, first, last, epochs, labels):
+    """What goes in, and what comes out after the first and the last epoch: images (10, 1, 28, 28), one a garment."""
+    figure, axes = plt.subplots(3, 10, figsize=(11, 3.9))
+    for row, images, title in zip(axes, (originals, first, last), ("input", "epoch 1", f"epoch {epochs}")):
+        for axis, image in zip(row, images):
+            show_image(axis, image[0])
+        row[0].set_ylabel(title, rotation=0, ha="right", va="center")
+    for axis, label in zip(axes[0], labels):
+        axis.set_title(data_tools.CLASS_NAMES[label], fontsize=10)
+    figure.suptitle(f"{name}: images and their reconstructions")
+    return figure
+
+
+def figure_tsne(layouts, labels):
+    """t-SNE layouts side by side, coloured by garment and labelled where each garment's points are densest."""
+    figure, axes = plt.subplots(1, len(layouts), figsize=(5.2 * len(layouts), 5.6), squeeze=False)
+    for axis, (name, points) in zip(axes[0], layouts.items()):
+        for label, color in enumerate(GARMENT_COLORS):
+            mine = points[labels == label]
+            axis.scatter(*mine.T, s=2 + 4000 / len(points), color=color, alpha=0.5, linewidths=0)
+            middle = mine[np.argmin(np.abs(mine - np.median(mine, axis=0)).sum(axis=1))]
+            axis.text(*middle, data_tools.CLASS_NAMES[label], ha="center", va="center", fontsize=10, color="black",
+                      bbox=dict(boxstyle="round,pad=0.15", facecolor="white", edgecolor=color, linewidth=2, alpha=0.85))
+        axis.set(title=name, xticks=[], yticks=[], xlabel="t-SNE 1 (no unit)")
+        axis.spines[:].set_visible(False)
+    axes[0, 0].set_ylabel("t-SNE 2 (no unit)")
+    return figure
