@@ -82,7 +82,7 @@ table(["dataset", "floor, train", "floor, test"], [[name, *floors[name]] for nam
 trainings, layouts = {}, {}
 for name, training in train(EXPERIMENTS, data, chosen):
     trainings[name] = training
-    layouts[name] = tsne(training.codes(data.test_images))
+    layouts[name] = tsne(training.encode(corrupt(name, data.test_images, "codes")))
 trainings, layouts = ({name: found[name] for name in NAMES} for found in (trainings, layouts))
 
 print("\nAverage loss after each epoch (train / test)")

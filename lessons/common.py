@@ -4,8 +4,8 @@ import argparse
 import csv
 import errno
 import hashlib
+import inspect
 import os
-import signal
 import sys
 from pathlib import Path
 
@@ -13,19 +13,22 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # in a bare clone the packages stand beside this folder
 
 try:
+    import joblib
     import matplotlib
 
     if "ipykernel" not in sys.modules:
         matplotlib.use("Agg")  # figures are written to files: no display is needed
     import matplotlib.pyplot as plt
     import numpy as np
+    from scipy.stats import gaussian_kde
     from sklearn.manifold import TSNE
+    from tqdm import tqdm
 
     import data_tools
     import tinyae
     from tinyae import checkpoint, sweep
     from tinyae.backend import BackendUnavailable, choose
-    from tinyae.training import TrainingDiverged
+    from tinyae.training import Training, TrainingDiverged
 except ImportError as error:
     sys.exit(f"The lessons need {error.name}, which is not installed. Type:\n"
              f"    {sys.executable} -m pip install numpy scikit-learn matplotlib pooch tqdm")
@@ -64,7 +67,7 @@ plt.rcParams.update({
 
 # -- The command line --
 
-def options(name, description, trains=True):
+def options(name, description, trains=True, epochs_quick=20):
     """The options that every lesson takes, read from the command line (from nowhere inside a notebook).
 
     name: the lesson's, such as "01_objective1": where its output goes by default. Returns a namespace with seed, output
@@ -78,7 +81,8 @@ def options(name, description, trains=True):
     option("--backend", default="auto", help="numpy (the CPU), cupy (an NVIDIA GPU), or auto")
     option("--quick", action="store_true", help="a minute on the small sample, to see how it goes")
     if trains:
-        option("--epochs", type=_at_least(1), default=20, help="how often each training goes through the images")
+        option("--epochs", type=_at_least(1), default=epochs_quick if "--quick" in sys.argv else 20,
+               help="how often each training goes through the images")
         option("--latent-dim", type=_at_least(1), default=4, help="numbers in an image's code")
         option("--data", metavar="FOLDER", help="where the four Fashion-MNIST files are, or 'sample' for the small one "
                "that comes with this project (default: look for them, or download them)")
@@ -138,10 +142,47 @@ def cache_folder():
     return Path(os.environ.get("TINYAE_CACHE", ROOT / "results")) / "trainings"
 
 
+def measure(function, trainings, data):
+    """{name: function(training, data)} for all `trainings` ({name: Training}), side by side, kept like trainings.
+
+    function returns {what: number}; its numbers are found again for the same weights, data and code.
+    """
+    code = inspect.getsource(function) + sweep.source_hash(tinyae, data_tools)
+    images = hashlib.sha256(data.train_images.tobytes() + data.test_images.tobytes()).hexdigest()
+    paths = {}
+    for name, training in trainings.items():
+        weights = b"".join(array.tobytes() for array in training.model.state_dict().values())
+        key = repr((training.experiment, hashlib.sha256(weights).hexdigest(), images, code))
+        paths[name] = cache_folder() / f"measured-{hashlib.sha256(key.encode()).hexdigest()[:16]}.checkpoint"
+    found = {name: saved[1] for name, path in paths.items() if (saved := checkpoint.load_latest(path))}
+
+    def job(name, experiment, state):
+        with sweep.threadpool_limits(1):
+            return name, function(Training(experiment).restore(state), data)
+
+    missing = [name for name in trainings if name not in found]
+    one_device = any(trainings[name].experiment.backend != "numpy" for name in missing)
+    jobs = joblib.Parallel(n_jobs=1 if one_device else -1, return_as="generator_unordered")(
+        joblib.delayed(job)(name, trainings[name].experiment, trainings[name].state()) for name in missing)
+    for name, measured in tqdm(jobs, total=len(missing), desc="measuring", unit="model", disable=None if missing else True):
+        found[name] = measured
+        checkpoint.save(paths[name], {}, measured)
+    return {name: found[name] for name in trainings}
+
+
 def train(experiments, data, chosen):
     """Train what is not there yet; yields (name, Training) as each is done, so that work on it can begin."""
     source = sweep.source_hash(tinyae, data_tools)
     return sweep.train_all(experiments, data.train_images, data.test_images, cache_folder(), source, fresh=chosen.fresh)
+
+
+def missing(experiments, data, chosen):
+    """The names of the experiments that `train` would have to train."""
+    if chosen.fresh:
+        return list(experiments)
+    source = sweep.source_hash(tinyae, data_tools)
+    paths = sweep.training_paths(experiments, data.train_images, data.test_images, cache_folder(), source)
+    return [name for name, e in experiments.items() if len(sweep.resume(e, paths[name]).history) < e.epochs]
 
 
 def tsne(codes):
@@ -251,6 +292,25 @@ def figure_reconstructions(name, originals, first, last, epochs, labels):
     return figure
 
 
+def _densest(points):
+    """Where points (M, 2) lie densest."""
+    return points[np.argmax(gaussian_kde(points.T)(points.T))]
+
+
+def _spread(places, width, height, extent):
+    """Labels' places (as fractions of the extent `width` by `height` large) moved apart vertically until none overlap."""
+    places = np.array(places, dtype=float)
+    for _ in range(200):
+        for i in range(len(places)):
+            for j in range(i):
+                gap = places[i] - places[j]
+                if abs(gap[0]) < width * extent[0] and abs(gap[1]) < height * extent[1]:
+                    step = np.copysign(0.004 * extent[1], gap[1])
+                    places[i, 1] += step
+                    places[j, 1] -= step
+    return places
+
+
 def figure_tsne(layouts, labels):
     """t-SNE layouts side by side, coloured by garment and labelled where each garment's points are densest."""
     figure, axes = plt.subplots(1, len(layouts), figsize=(5.2 * len(layouts), 5.6), squeeze=False)
@@ -258,8 +318,9 @@ def figure_tsne(layouts, labels):
         for label, color in enumerate(GARMENT_COLORS):
             mine = points[labels == label]
             axis.scatter(*mine.T, s=2 + 4000 / len(points), color=color, alpha=0.5, linewidths=0)
-            middle = mine[np.argmin(np.abs(mine - np.median(mine, axis=0)).sum(axis=1))]
-            axis.text(*middle, data_tools.CLASS_NAMES[label], ha="center", va="center", fontsize=10, color="black",
+        places = _spread([_densest(points[labels == label]) for label in range(10)], 0.15, 0.05, np.ptp(points, axis=0))
+        for place, name_, color in zip(places, data_tools.CLASS_NAMES, GARMENT_COLORS):
+            axis.text(*place, name_, ha="center", va="center", fontsize=10, color="black",
                       bbox=dict(boxstyle="round,pad=0.15", facecolor="white", edgecolor=color, linewidth=2, alpha=0.85))
         axis.set(title=name, xticks=[], yticks=[], xlabel="t-SNE 1 (no unit)")
         axis.spines[:].set_visible(False)

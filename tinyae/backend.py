@@ -12,12 +12,12 @@ making an array beside another one, moving arrays between host and device, and r
 
 A further library joins in a few lines, without a change here:
 
-    import array_api_strict as strict
+    import numpy, array_api_strict as strict
     from tinyae.backend import Backend, register
     device = strict.Device("device1")
     register(Backend("strict", strict, type(strict.asarray(0.0)), "a simulated device",
-                     from_numpy=lambda a: strict.asarray(a, device=device),
-                     to_numpy=lambda x: numpy.asarray(x.to_device(strict.Device("CPU_DEVICE")))))
+                     from_numpy=lambda a: strict.asarray(a, device=device, copy=True),
+                     to_numpy=lambda x: numpy.array(x.to_device(strict.Device("CPU_DEVICE")))))
     model.to("strict")
 """
 
@@ -30,7 +30,10 @@ host = numpy  # for what always lives in main memory: files, initial weights, gr
 
 
 class BackendUnavailable(RuntimeError):
-    """The backend asked for is not installed, or no device answers. The message says what to install."""
+    """The backend asked for cannot be had: args are the reason, and what to install."""
+
+    def __str__(self):
+        return ": ".join(self.args)
 
 
 class HostGenerator:
@@ -40,8 +43,7 @@ class HostGenerator:
         self._rng, self._from_numpy = numpy.random.default_rng(seed), from_numpy
 
     def random(self, size, dtype):
-        name = str(dtype).rsplit(".", 1)[-1]  # "float32", however the library writes it
-        return self._from_numpy(self._rng.random(size, dtype=name))
+        return self._from_numpy(self._rng.random(size, dtype=dtype_name(dtype)))
 
 
 @dataclass(frozen=True)
@@ -93,15 +95,15 @@ def _cupy() -> Backend:
         import cupy
     except ImportError as error:
         raise BackendUnavailable(
-            "CuPy is not installed: pip install cupy-cuda12x (or cupy-cuda13x, for CUDA 13)") from error
+            "CuPy is not installed", "pip install cupy-cuda12x (or cupy-cuda13x, for CUDA 13)") from error
     try:  # that CuPy imports says nothing: only a kernel that has run proves a device
         device = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["name"].decode()
         cupy.ones(1).sum().item()
     except Exception as error:  # CuPy raises many kinds here: no driver, no device, no compiler, ...
-        reason = str(error).splitlines()[0]
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise BackendUnavailable(
-            f"CuPy {cupy.__version__} is installed but no CUDA device answers ({reason}): install an NVIDIA driver, "
-            "or the CuPy wheel made for yours (cupy-cuda12x, cupy-cuda13x)") from error
+            f"CuPy {cupy.__version__} is installed but no CUDA device answers, {reason}",
+            "install an NVIDIA driver, or the CuPy wheel made for yours (cupy-cuda12x, cupy-cuda13x)") from error
     return register(Backend(
         "cupy", cupy, cupy.ndarray, f"{device}, through CuPy {cupy.__version__}",
         from_numpy=cupy.array, to_numpy=cupy.asnumpy, generator=cupy.random.default_rng, device_keyword=False))
@@ -117,7 +119,7 @@ def choose(name: str = "auto") -> tuple[Backend, str]:
         try:
             backend, why = _cupy(), "a CUDA device answers"
         except BackendUnavailable as error:
-            backend, why = _backends["numpy"], str(error).split(":")[0]
+            backend, why = _backends["numpy"], error.args[0]
     elif name == "cupy" or name in _backends:
         backend, why = _backends.get(name) or _cupy(), f"{name!r} was asked for"
     else:
@@ -126,14 +128,14 @@ def choose(name: str = "auto") -> tuple[Backend, str]:
     return backend, f"Runs on {backend.device} ({why})."
 
 
-def backend_of(x) -> Backend:
-    """The backend whose array `x` is. Raises TypeError for anything else, a list or a float included."""
+def backend_of(x, name="array") -> Backend:
+    """The backend whose array `x` is. Raises TypeError for anything else, such as a list, calling it `name`."""
     for backend in _backends.values():
         if isinstance(x, backend.array_type):
             return backend
     if type(x).__module__.split(".")[0] == "cupy":
         return _cupy()
-    raise TypeError(f"expected an array of one of the backends {', '.join(_backends)}, got {type(x).__name__}")
+    raise TypeError(f"{name}: got {type(x).__name__}, expected an array of one of the backends {', '.join(_backends)}")
 
 
 def namespace(x):
@@ -143,11 +145,16 @@ def namespace(x):
 
 def zeros(shape, like):
     """Zeros of `shape`, with the dtype and on the device of the array `like`."""
-    backend = backend_of(like)
+    backend = backend_of(like, "like")
     device = {"device": like.device} if backend.device_keyword else {}
     return backend.xp.zeros(shape, dtype=like.dtype, **device)
 
 
+def dtype_name(dtype) -> str:
+    """"float32" and the like, however the library writes it: numpy.dtype('float32'), torch.float32, ..."""
+    return getattr(dtype, "__name__", str(dtype)).rsplit(".", 1)[-1]
+
+
 def to_numpy(x) -> numpy.ndarray:
     """A copy of `x` in main memory, as a NumPy array."""
-    return backend_of(x).to_numpy(x)
+    return backend_of(x, "x").to_numpy(x)

@@ -5,20 +5,19 @@ For each channel, over the M = H*W*N values it has in the batch:
     mu = 1/M sum x        xc = x - mu        var = 1/M sum xc^2        s = 1 / sqrt(var + eps)
     xhat = s xc           y = gamma xhat + beta
 
-Backward. gamma and beta act entry by entry, so dgamma = sum dy xhat, dbeta = sum dy and g = dL/dxhat = gamma dy.
-The rest is xhat = s xc, where every x reaches every xhat of its channel, through the mean and through s:
+Backward. gamma and beta act entry by entry: dgamma = sum dy xhat, dbeta = sum dy, and g = dL/dxhat = gamma dy. Then xhat =
+s xc, where every x reaches every xhat of its channel, through s and through the mean:
 
-    s changes with var:        ds/dvar = -1/2 (var + eps)^(-3/2) = -s^3 / 2
-    so var's gradient is       dvar = sum g xc * (-s^3 / 2)
-    x reaches xhat three ways: dx = s g  +  dvar 2 xc / M  -  1/M sum (the same, over the channel)
+    ds/dvar = -1/2 (var + eps)^(-3/2) = -s^3 / 2,    so    dvar = -s^3 / 2 sum g xc
+    dxc = s g + dvar 2 xc / M                              directly, and through var: one xc moves it by 2 xc / M
+    dx  = dxc - 1/M sum dxc                                directly, and through mu: one x moves it, so every xc, by 1/M
 
-The 1/M are the averages' own derivatives: mu and var each move by 1/M of what one x does. The last term is the mean
-subtracted in xc = x - mu; its part from var is zero because sum xc = 0. Put in dvar, and xc = xhat / s:
+So the 1/M are the averages' own derivatives. Since sum xc = 0, var's part drops out of the last sum. Put dvar and xc = xhat / s in:
 
     dx = s (g - mean(g) - xhat mean(g xhat)) = gamma s (dy - mean(dy) - xhat mean(dy xhat))
 
-What passes through is dy without its mean and without its component along xhat: a shift or a rescaling of the channel's
-input changes nothing in y, so neither may a gradient ask for it.
+dy passes without its mean and without its part along xhat: shifting or rescaling a channel's input changes nothing in y,
+so no gradient may ask for it.
 """
 
 from . import checks
@@ -33,27 +32,26 @@ def _row(vector):
 
 def _dot(a, b):
     """sum a*b over each channel of (C, H, W, N): (C,), as a product of rows, so that a*b is never stored."""
-    xp = namespace(a)
-    C = a.shape[0]
-    return xp.matmul(xp.reshape(a, (C, 1, -1)), xp.reshape(b, (C, -1, 1)))[:, 0, 0]
+    xp, C = namespace(a), a.shape[0]
+    return (xp.reshape(a, (C, 1, -1)) @ xp.reshape(b, (C, -1, 1)))[:, 0, 0]
 
 
 class BatchNorm2d(Layer):
-    """Normalise every channel of x (C, H, W, N) to mean 0 and variance 1 over the batch, then scale and shift it.
+    """Bring every channel of x (C, H, W, N) to mean 0 and variance 1 over the batch, then scale and shift it.
 
-    weight (gamma), bias (beta), running_mean, running_var: (C,). While training, the batch's own statistics are used and
-    the running ones follow them, running += momentum * (batch - running), the variance unbiased (M-1 in place of M). In
-    evaluation the running ones are used, so an image's result does not depend on the others in its batch.
-    Raises ValueError while training if a channel has only one value, which has no variance.
+    weight (gamma), bias (beta), running_mean, running_var: (C,). In training the batch's own statistics are used, and the
+    running ones follow, running += momentum * (batch - running), with the unbiased variance (M-1 in place of M). In
+    evaluation the running ones are used: an image's result no longer depends on the others in its batch. A channel with a
+    single value has no variance: in training it raises ValueError.
     """
 
     def __init__(self, num_features, eps=1e-5, momentum=0.1, *, dtype="float32"):
         self.num_features = checks.integer("num_features", num_features, at_least=1)
         self.eps = checks.number("eps", eps, 0, low_open=True)
-        self.momentum = checks.number("momentum", momentum, 0, 1)
-        ones, zeros = host.ones(num_features, checks.dtype(dtype)), host.zeros(num_features, checks.dtype(dtype))
-        self.weight, self.bias = Parameter(ones), Parameter(zeros)
-        self.running_mean, self.running_var = Parameter(zeros.copy(), trainable=False), Parameter(ones.copy(), trainable=False)
+        self.momentum, dtype = checks.number("momentum", momentum, 0, 1), checks.dtype(dtype)
+        self.weight, self.bias = Parameter(host.ones(num_features, dtype)), Parameter(host.zeros(num_features, dtype))
+        self.running_mean = Parameter(host.zeros(num_features, dtype), trainable=False)
+        self.running_var = Parameter(host.ones(num_features, dtype), trainable=False)
 
     def forward(self, x):
         checks.array("x", x, {"C": self.num_features, "H": None, "W": None, "N": None}, like=self.weight.data)
@@ -77,11 +75,11 @@ class BatchNorm2d(Layer):
     def backward(self, dy):
         xc, s, training = self.kept()
         checks.array("dy", dy, dict(zip("CHWN", xc.shape)), like=xc)
-        xp, M = namespace(dy), xc.shape[1] * xc.shape[2] * xc.shape[3]
         self.weight.grad = _dot(dy, xc) * s  # sum dy xhat
-        self.bias.grad = xp.sum(dy, axis=(1, 2, 3))  # sum dy
-        if not training:  # running statistics are constants: only the scale remains
+        self.bias.grad = namespace(dy).sum(dy, axis=(1, 2, 3))  # sum dy
+        if not training:  # the running statistics are constants: only the scale remains
             return dy * _row(self.weight.data * s)
+        M = xc.shape[1] * xc.shape[2] * xc.shape[3]
         dx = xc * _row(-s * self.weight.grad / M)  # - xhat mean(dy xhat)
         dx += dy
         dx -= _row(self.bias.grad / M)  # - mean(dy)

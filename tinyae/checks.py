@@ -4,9 +4,11 @@ Every message names the argument, what was given and what was expected. A wrong 
 wrong value or shape ValueError.
 """
 
+from collections.abc import Iterable
 from numbers import Integral, Real
+from sys import float_info
 
-from .backend import backend_of, host
+from .backend import backend_of, dtype_name, host
 
 FLOATS = ("float32", "float64")
 
@@ -33,10 +35,17 @@ def number(name, value, low, high=float("inf"), low_open=False, high_open=False)
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name}: got {value!r}, expected a number")
     fits = (low < value if low_open else low <= value) and (value < high if high_open else value <= high)
-    if not fits or value == float("inf"):  # NaN fits nowhere: every comparison with it is false
+    if not fits or abs(value) > float_info.max:  # NaN fits nowhere: every comparison with it is false
         bounds = f"{'>' if low_open else '>='} {low}" + ("" if high == float("inf") else f" and {'<' if high_open else '<='} {high}")
         raise ValueError(f"{name}: got {value}, expected a finite number {bounds}")
     return float(value)
+
+
+def betas(value):
+    """`value` as two floats in [0, 1)."""
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise ValueError(f"betas: got {value!r}, expected two numbers (beta1, beta2)")
+    return tuple(number("betas", beta, 0, 1, high_open=True) for beta in value)
 
 
 def dtype(value):
@@ -54,12 +63,59 @@ def generator(seed):
     return host.random.default_rng(seed)
 
 
-def array(name, x, dims, like=None):
-    """Check that `x` is a float array with the named axes `dims` ({axis: its length, or None for any}).
+def sizes(name, value):
+    """`value` as a tuple of ints of at least 1."""
+    if not isinstance(value, (tuple, list)) or not value:
+        raise TypeError(f"{name}: got {value!r}, expected a tuple of integers such as (C, H, W)")
+    return tuple(integer(name, size, 1) for size in value)
+
+
+def state(value, layer):
+    """`value`, {name: array}, as NumPy arrays that fit `layer` in names, shapes and kind, in its parameters' dtypes."""
+    if not hasattr(value, "items"):
+        raise TypeError(f"state: got {type(value).__name__}, expected a dict {{name: NumPy array}}")
+    value = {name: host.asarray(a) for name, a in value.items() if not name.endswith("num_batches_tracked")}
+    named = dict(layer.named_parameters())
+    if value.keys() != named.keys():
+        raise ValueError(f"state: missing {sorted(named.keys() - value.keys())}, not known to this {type(layer).__name__} "
+                         f"{sorted(value.keys() - named.keys())}; expected the names of its state_dict()")
+    for name, p in named.items():
+        if value[name].shape != tuple(p.data.shape) or value[name].dtype.kind != "f":
+            raise ValueError(f"state[{name!r}]: got shape {value[name].shape} and dtype {value[name].dtype}, "
+                             f"expected floats of shape {tuple(p.data.shape)}")
+    return {name: a.astype(dtype_name(named[name].data.dtype)) for name, a in value.items()}
+
+
+def layers(named, Layer):
+    """`named`, {name: layer}: at least one, each a Layer, and none twice."""
+    if not named:
+        raise ValueError("layers: got none, expected at least one")
+    for name, layer in named.items():
+        if not isinstance(layer, Layer):
+            raise TypeError(f"layers: got {layer!r} at {name!r}, expected a Layer")
+    if len({id(layer) for layer in named.values()}) < len(named):
+        raise ValueError("layers: got a layer twice, expected a new one at each place: it keeps one forward only")
+    return named
+
+
+def parameters(value):
+    """`value` as a list of Parameters, all of one dtype and on one backend."""
+    value = list(value) if isinstance(value, Iterable) else [value]
+    if not value:
+        raise ValueError("parameters: got none, expected a layer's parameters()")
+    for p in value:
+        if not hasattr(p, "grad"):
+            raise TypeError(f"parameters: got {p!r}, expected a layer's parameters()")
+        array("parameters", p.data, like=value[0].data)
+    return value
+
+
+def array(name, x, dims=None, like=None):
+    """Check that `x` is a float array with the named axes `dims` ({axis: its length, or None for any}), if given.
 
     With `like`, also that it comes from the same library and has the same dtype as that array.
     """
-    backend = backend_of(x)
+    backend = backend_of(x, name)
     if like is not None and backend is not backend_of(like):
         raise TypeError(f"{name}: got a {backend.name} array, expected a {backend_of(like).name} one like the "
                         "weights': move the model with model.to(...) or the data with Backend.from_numpy")
@@ -67,8 +123,10 @@ def array(name, x, dims, like=None):
         raise TypeError(f"{name}: got dtype {x.dtype}, expected float32 or float64")
     if like is not None and x.dtype != like.dtype:
         raise TypeError(f"{name}: got dtype {x.dtype}, expected {like.dtype} as the weights have")
+    dims = dict.fromkeys(range(len(x.shape))) if dims is None else dims
     fits = len(x.shape) == len(dims) and all(
         got > 0 and want in (None, got) for got, want in zip(x.shape, dims.values()))
     if not fits:
-        expected = ", ".join(axis if length is None else f"{axis}={length}" for axis, length in dims.items())
+        named = {axis if isinstance(axis, str) else f"axis {axis}": length for axis, length in dims.items()}
+        expected = ", ".join(axis if length is None else f"{axis}={length}" for axis, length in named.items())
         raise ValueError(f"{name}: got shape {tuple(x.shape)}, expected ({expected}), no axis empty")

@@ -1,14 +1,14 @@
 """What every layer shares: its parameters, their names, and where they live.
 
-A layer is a function y = f(x; w) that can also answer the one question backpropagation asks: if the loss changes by
-dL/dy with my output, by how much does it change with my input, and with my weights? The chain rule:
+A layer is a function y = f(x; w) that also answers the one question of backpropagation: if the loss L changes by dL/dy
+with my output, by how much does it change with my input and my weights? By the chain rule:
 
     forward(x)        computes y, and keeps what the derivative will need
     backward(dy)      given dy = dL/dy, multiplies by the derivative: stores dL/dw, returns dx = dL/dx
 
-`dy` always has y's shape and `dx` x's shape. Layers work batch last: images are (C, H, W, N), vectors (features, N).
-What forward and backward return belongs to the caller, no later call writes into it; what they are given they only
-read, and forward may keep it: do not change it before backward. backward belongs to the latest forward.
+dy always has y's shape, dx x's. Layers work batch last: images are (C, H, W, N), vectors (features, N). What forward and
+backward return is the caller's, no later call writes into it. What they are given they only read; forward may keep x, so
+leave it as it is until backward. backward belongs to the latest forward.
 """
 
 from . import checks
@@ -16,7 +16,7 @@ from .backend import backend_of, choose, host, to_numpy
 
 
 class Parameter:
-    """An array a layer owns. data: its values. grad: dL/d(data) after a backward, overwritten by the next.
+    """An array a layer owns. data: its values. grad: dL/d(data) after a backward; the next overwrites it.
 
     trainable is False for what is only remembered and never learnt: batch norm's running statistics.
     """
@@ -25,24 +25,18 @@ class Parameter:
         self.data, self.trainable, self.grad = data, trainable, None
 
 
-def uniform_parameters(seed, dtype, fan_in, *shapes):
-    """New parameters, uniform in +-1/sqrt(fan_in): a sum of fan_in terms then starts out with a size of order one,
-    whatever the layer's width. (PyTorch's default for linear and convolution layers, weights and biases alike.)"""
-    rng, bound = checks.generator(seed), fan_in**-0.5
-    return [Parameter(rng.uniform(-bound, bound, shape).astype(dtype)) for shape in shapes]
+def uniform_parameters(shape, bias_size, dtype, seed):
+    """A new weight of `shape` and a bias, both uniform in +-1/sqrt(fan_in) (PyTorch's default), fan_in = all of shape but
+    its first axis: a sum of fan_in such terms is of order one, however wide the layer."""
+    dtype, rng, bound = checks.dtype(dtype), checks.generator(seed), host.prod(shape[1:]) ** -0.5
+    return [Parameter(rng.uniform(-bound, bound, size).astype(dtype)) for size in (shape, (bias_size,))]
 
 
 class Layer:
-    """A function with a derivative. Subclasses define forward(x) and backward(dy) and hold Parameters as attributes."""
+    """A function with a derivative. Subclasses define forward(x) and backward(dy), and hold Parameters as attributes."""
 
     training = True
     _kept = None
-
-    def forward(self, x):
-        raise TypeError(f"{type(self).__name__} defines no forward(x)")
-
-    def backward(self, dy):
-        raise TypeError(f"{type(self).__name__} defines no backward(dy)")
 
     def keep(self, *what):
         """Keep what backward needs, until the next forward."""
@@ -54,8 +48,6 @@ class Layer:
             raise ValueError(f"{type(self).__name__}: backward before forward; call forward(x) first")
         return self._kept
 
-    # -- parameters and their names --
-
     def children(self):
         """(name, Parameter or Layer) for each this layer holds, in the order they were made."""
         return [(name, value) for name, value in vars(self).items() if isinstance(value, (Parameter, Layer))]
@@ -63,10 +55,8 @@ class Layer:
     def named_parameters(self):
         """(dotted name, Parameter) for all of them, running statistics included: PyTorch's state_dict names."""
         for name, child in self.children():
-            if isinstance(child, Parameter):
-                yield name, child
-            else:
-                yield from ((f"{name}.{rest}", parameter) for rest, parameter in child.named_parameters())
+            inner = [("", child)] if isinstance(child, Parameter) else child.named_parameters()
+            yield from ((f"{name}.{rest}".rstrip("."), parameter) for rest, parameter in inner)
 
     def parameters(self):
         """The trainable Parameters, for an optimiser."""
@@ -74,31 +64,22 @@ class Layer:
 
     def gradients(self):
         """{name: dL/d(parameter)} of the latest backward, as NumPy arrays."""
-        named = [(name, p) for name, p in self.named_parameters() if p.trainable]
-        if any(p.grad is None for _, p in named):
+        if any(p.grad is None for p in self.parameters()):
             raise ValueError(f"{type(self).__name__}: gradients before backward; call forward(x) and backward(dy) first")
-        return {name: to_numpy(p.grad) for name, p in named}
+        return {name: to_numpy(p.grad) for name, p in self.named_parameters() if p.trainable}
 
     def state_dict(self):
         """{name: values} of all parameters and running statistics, as NumPy arrays (copies)."""
         return {name: to_numpy(p.data) for name, p in self.named_parameters()}
 
     def load_state_dict(self, state):
-        """Take over the values in `state` ({name: array}); num_batches_tracked is ignored, we do not count batches.
+        """Take over the values in `state`, {name: array}. num_batches_tracked is ignored: we do not count batches.
 
-        Raises ValueError before anything is changed if a name is missing or unknown or a shape differs.
+        Raises TypeError or ValueError, before anything is changed, if a name is missing or unknown or an array unfit.
         """
-        state = {name: host.asarray(value) for name, value in state.items() if not name.endswith("num_batches_tracked")}
-        named = dict(self.named_parameters())
-        if state.keys() != named.keys():
-            raise ValueError(f"state: missing {sorted(named.keys() - state.keys())}, "
-                             f"not known to this {type(self).__name__} {sorted(state.keys() - named.keys())}")
-        for name, p in named.items():
-            if state[name].shape != tuple(p.data.shape) or state[name].dtype.kind != "f":
-                raise ValueError(f"state[{name!r}]: got shape {state[name].shape} and dtype {state[name].dtype}, "
-                                 f"expected floats of shape {tuple(p.data.shape)}")
-        for name, p in named.items():
-            p.data = backend_of(p.data).from_numpy(state[name].astype(str(to_numpy(p.data).dtype)))
+        state = checks.state(state, self)
+        for name, p in self.named_parameters():
+            p.data = backend_of(p.data).from_numpy(state[name])
 
     def to(self, backend):
         """Move all parameters to a backend, by its name ("auto", "numpy", "cupy", a registered one); returns self."""
@@ -107,10 +88,8 @@ class Layer:
             p.data, p.grad = device.from_numpy(to_numpy(p.data)), None
         return self
 
-    # -- two modes: batch norm behaves differently while training --
-
     def train(self, mode=True):
-        """Training mode, here and in every layer within; returns self."""
+        """Training mode (batch norm differs between the two), here and in every layer within; returns self."""
         self.training = mode
         for _, child in self.children():
             if isinstance(child, Layer):

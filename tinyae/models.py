@@ -9,19 +9,14 @@ from .layers import Flatten, Linear, ReLU, Sigmoid, Unflatten
 
 
 class Sequential(Layer):
-    """Layers one after the other. Forward goes through them, backward through them in reverse: the chain rule.
+    """Layers one after the other: forward goes through them, backward through them in reverse. That is the chain rule.
 
     Give the layers one by one, and they are named "0", "1", ...; or one dict {name: layer}, in order.
     """
 
     def __init__(self, *layers):
-        named = layers[0] if len(layers) == 1 and isinstance(layers[0], dict) else dict(zip(map(str, range(len(layers))), layers))
-        for name, layer in named.items():
-            if not isinstance(layer, Layer):
-                raise TypeError(f"layers: got {layer!r} at {name!r}, expected a Layer")
-        if not named:
-            raise ValueError("layers: got none, expected at least one")
-        self.layers = named
+        named = layers[0] if len(layers) == 1 and isinstance(layers[0], dict) else {str(i): x for i, x in enumerate(layers)}
+        self.layers = checks.layers(named, Layer)
 
     def children(self):
         return list(self.layers.items())
@@ -32,7 +27,7 @@ class Sequential(Layer):
         return x
 
     def backward(self, dy, input_grad=True):
-        """dL/dx, or None with input_grad=False, which spares the first layer the work: nothing lies before it."""
+        """dL/dx; or None with input_grad=False, which spares the first layer that work: nothing lies before it."""
         first, *rest = self.layers.values()
         for layer in reversed(rest):
             dy = layer.backward(dy)
@@ -53,8 +48,8 @@ class AnelloAutoencoder(Layer):
     """Anello's convolutional autoencoder (2022): an image squeezed into latent_dim numbers, the code, and rebuilt from it.
 
     Takes and gives images (N, 1, 28, 28), the rebuilt ones in (0, 1); codes are (N, latent_dim). Inside, the batch is last.
-    width: channels after the first convolution, doubled by each of the next two; Anello's model has 8.
-    seed: an int or a NumPy Generator for the initial weights.
+    width: channels after the first convolution, each of the next two doubles them (Anello's: 8). seed: for the initial
+    weights, an int or a NumPy Generator.
     """
 
     def __init__(self, latent_dim=4, *, width=8, dtype="float32", seed=None):

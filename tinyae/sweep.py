@@ -25,6 +25,14 @@ def training_key(experiment, data, source):
     return hashlib.sha256(repr((experiment, data, source)).encode()).hexdigest()[:16]
 
 
+def training_paths(experiments, train_images, test_images, folder, source):
+    """{name: the file of that training} for experiments ({name: Experiment}) on these data."""
+    data = hashlib.sha256(train_images.tobytes() + test_images.tobytes()).hexdigest()
+    safe = {name: re.sub(r"[^A-Za-z0-9.=]+", "-", name).strip("-") for name in experiments}
+    return {name: Path(folder) / f"{safe[name]}-{training_key(e, data, source)}.checkpoint"
+            for name, e in experiments.items()}
+
+
 def resume(experiment, path, notice=print):
     """The Training saved at `path`, or a new one. A file of other settings is taken for damaged."""
     training = Training(experiment)
@@ -105,10 +113,7 @@ def train_all(experiments, train_images, test_images, folder, source, *, fresh=F
     the code they depend on, see source_hash. fresh: begin anew, whatever is there. n_jobs: how many at a time, -1 for
     one a core; inside `with joblib.parallel_config(backend="dask")` they run on that cluster.
     """
-    data = hashlib.sha256(train_images.tobytes() + test_images.tobytes()).hexdigest()
-    safe = {name: re.sub(r"[^A-Za-z0-9.=]+", "-", name).strip("-") for name in experiments}
-    paths = {name: Path(folder) / f"{safe[name]}-{training_key(e, data, source)}.checkpoint"
-             for name, e in experiments.items()}
+    paths = training_paths(experiments, train_images, test_images, folder, source)
     pending, done = {}, 0
     for name, e in experiments.items():
         if fresh:

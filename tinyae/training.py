@@ -78,8 +78,8 @@ def batches(pixels, experiment, rng, shuffle=None):
     rng: a generator for the corruption.
     """
     for start in range(0, pixels.shape[0], experiment.batch_size):
-        chosen = slice(start, start + experiment.batch_size)
-        some = pixels[chosen] if shuffle is None else namespace(pixels).take(pixels, shuffle[chosen], axis=0)
+        chosen = slice(start, min(start + experiment.batch_size, pixels.shape[0]))  # the standard wants stops within
+        some = pixels[chosen, ...] if shuffle is None else namespace(pixels).take(pixels, shuffle[chosen], axis=0)
         clean = to_range(some, experiment.pixel_range)
         seen = experiment.corruption(clean, rng) if experiment.corruption else clean
         x = _along_batch(seen)
@@ -178,6 +178,21 @@ class Training:
                       if (where := first_nonfinite(self, x, target))), "It began with the test images.")
         self.rewind(before)
         return found
+
+    # -- what it has learnt, for images on the host --
+
+    def encode(self, images):
+        """The codes (M, latent_dim) of images (M, 1, 28, 28), float32."""
+        return self._apply(self.model.eval().encode, images)
+
+    def reconstruct(self, images, after_first=False):
+        """What the model makes of images (M, 1, 28, 28), float32; with after_first, what it made after one epoch."""
+        return self._apply((self.first_epoch_model() if after_first else self.model.eval()).forward, images)
+
+    def _apply(self, function, images, size=256):
+        """function(images), batch by batch: no more memory than training takes."""
+        parts = [function(self.backend.from_numpy(images[i:i + size])) for i in range(0, len(images), size)]
+        return to_numpy(self.backend.xp.concat(parts))
 
     # -- its state, on the device and on the host --
 

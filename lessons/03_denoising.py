@@ -1,0 +1,306 @@
+# %% [markdown]
+# # Lesson 3. Does noise help? A denoising autoencoder, measured by one yardstick
+#
+# **What you'll do.** Build what the report meant to build, a denoising autoencoder as Vincent et al. (2008) define it:
+# corrupted image in, CLEAN image as the target. Train it with many amounts of noise, for a narrow and a wide code, from
+# several seeds, and test every model on every kind of input.
+#
+# **What you'll learn.** To choose a yardstick before comparing; to ask "better at what?"; to set simple methods beside a
+# network; and to say what the numbers do not show.
+#
+# **What you need.** Lessons 1 and 2.
+
+# %%
+import csv
+import os
+import time
+
+from common import (CORRUPTIONS, data_tools, first_of_each, figure_tsne, load, measure, missing, np, options, plt, save,
+                    show_image, STYLES, table, train, tsne)
+from scipy import ndimage, stats
+from sklearn.decomposition import PCA
+
+from tinyae.backend import host
+from tinyae.training import Experiment, Training, to_range
+
+chosen = options("03_denoising", "A denoising autoencoder: does noise help, at what, how much?", epochs_quick=10)
+data = load(chosen)
+
+# %% [markdown]
+# ## The plan
+#
+# Pixels are mapped to [0, 1], the range of the sigmoid, so that a loss of 0 is possible; sigma is in these units. The
+# noise is added and not clipped; erased boxes are set to 0, black here. Each model is trained with one corruption; the
+# row of the tables. Each is tested with all of them, the columns, against the clean test image: one yardstick for all.
+
+# %%
+RANGE = (0.0, 1.0)
+SIGMAS = ["0.01", "0.05", "0.1", "0.2", "0.35", "0.5", "1"]
+CONDITIONS = {"Normal": None} | {f"Gaussian σ={s}": data_tools.GaussianNoise(float(s)) for s in SIGMAS}
+CONDITIONS["RandomErasing"] = CORRUPTIONS["RandomErasing"]
+NAMES = list(CONDITIONS)
+DIMENSIONS = [chosen.latent_dim, 8 * chosen.latent_dim]
+SEEDS = [chosen.seed + i for i in range(3)]
+
+
+def label(name, d, seed):
+    return f"{name}, d={d}, seed {seed}"
+
+
+EXPERIMENTS = {
+    label(name, d, seed): Experiment(corruption=corruption, clean_target=True, pixel_range=RANGE, latent_dim=d,
+                                     epochs=chosen.epochs, seed=seed, backend=chosen.backend)
+    for d in DIMENSIONS for seed in SEEDS for name, corruption in CONDITIONS.items()}
+
+to_do = missing(EXPERIMENTS, data, chosen)
+print(f"\n{len(EXPERIMENTS)} trainings: {len(NAMES)} corruptions x {len(DIMENSIONS)} code sizes x {len(SEEDS)} seeds; "
+      f"{len(EXPERIMENTS) - len(to_do)} are there already.")
+if to_do:
+    trial = Training(Experiment(corruption=CONDITIONS["Gaussian σ=1"], clean_target=True, epochs=1))
+    few = 256 * 20
+    trial.run(data.train_images[:few], data.test_images[:256])
+    began = time.perf_counter()
+    trial.train_epoch(data.train_images[:few], 2)
+    epoch = (time.perf_counter() - began) * (len(data.train_images) + len(data.test_images) / 3) / few
+    minutes = len(to_do) * chosen.epochs * epoch / (os.cpu_count() or 1) / 60
+    print(f"An epoch takes about {epoch:.1f} s here: on {os.cpu_count()} cores the trainings take about {minutes:.0f} "
+          f"minutes, and measuring the models about {minutes / 5 + 1:.0f} more.")
+
+# %% [markdown]
+# ## Training
+
+# %%
+trainings = dict(train(EXPERIMENTS, data, chosen))
+
+# %% [markdown]
+# ## Measuring
+#
+# For every model: the mean squared error against the clean test image, for clean inputs and for each corruption (the same
+# noisy images for all models). And the quality of its code, for clean images: how often the majority among the 5 nearest
+# training codes names a test image's garment (k-nearest-neighbour accuracy), and the silhouette of the test codes by
+# garment, which compares distances within a garment with those to the nearest other (1: well apart, 0: overlapping).
+#
+# PSNR says the same as the MSE in decibels, 10 log10(1 / MSE) for pixels in [0, 1]: 3 dB is half the error.
+
+# %%
+def noisy_test_images(name, data):
+    """The clean test images (M, 1, 28, 28) and the same under a corruption: the same draw in every process."""
+    clean = to_range(data.test_images, RANGE)
+    rng = host.random.default_rng([307, *name.encode()])
+    return clean, CONDITIONS[name](clean, rng) if CONDITIONS[name] else clean
+
+
+def quality(training, data):
+    """A trained model's errors on all test corruptions, and the quality of its codes."""
+    from sklearn.metrics import silhouette_score
+    from sklearn.neighbors import KNeighborsClassifier
+
+    result = {}
+    for name in CONDITIONS:
+        clean, noisy = noisy_test_images(name, data)
+        result[name] = float(np.mean((training.reconstruct(noisy) - clean) ** 2))
+    codes = training.encode(to_range(data.train_images, RANGE))
+    test_codes = training.encode(to_range(data.test_images, RANGE))
+    knn = KNeighborsClassifier(n_neighbors=5).fit(codes, data.train_labels)
+    result["knn"] = float(knn.score(test_codes, data.test_labels))
+    result["silhouette"] = float(silhouette_score(test_codes, data.test_labels))
+    return result
+
+
+measured = measure(quality, trainings, data)
+with open(chosen.output / "matrix.csv", "w", newline="", encoding="utf-8") as file:
+    writer = csv.writer(file)
+    writer.writerow(["latent_dim", "train", "test", "seed", "mse"])
+    writer.writerows([d, name, test, seed, f"{measured[label(name, d, seed)][test]:.6f}"]
+                     for d in DIMENSIONS for name in NAMES for test in NAMES for seed in SEEDS)
+
+
+def over_seeds(name, d, what):
+    """A measured number of one model, for each seed."""
+    return np.array([measured[label(name, d, seed)][what] for seed in SEEDS])
+
+
+def plus_minus(values, digits=4):
+    return f"{values.mean():.{digits}f} ± {values.std(ddof=1):.{digits}f}"
+
+
+def psnr(mse):
+    return 10 * np.log10(1 / mse)
+
+
+for d in DIMENSIONS:
+    table(["trained with", "MSE, clean input", "PSNR (dB)", "5-NN accuracy", "silhouette"],
+          [[name, plus_minus(over_seeds(name, d, "Normal"), 5), plus_minus(psnr(over_seeds(name, d, "Normal")), 2),
+            plus_minus(over_seeds(name, d, "knn")), plus_minus(over_seeds(name, d, "silhouette"))] for name in NAMES],
+          f"Clean test images, code of {d}: mean ± standard deviation over {len(SEEDS)} seeds")
+
+# %% [markdown]
+# ## Train by test
+#
+# Rows: what a model was trained with. Columns: what it is tested with. The best of each column is framed.
+
+# %%
+def short(name):
+    return name.replace("Gaussian ", "").replace("Random", "")
+
+
+figure, axes = plt.subplots(1, 2, figsize=(14, 6.2))
+for axis, d in zip(axes, DIMENSIONS):
+    matrix = np.array([[over_seeds(name, d, test).mean() for test in NAMES] for name in NAMES])
+    spread = np.array([[over_seeds(name, d, test).std(ddof=1) for test in NAMES] for name in NAMES])
+    shade = axis.imshow(np.log10(matrix), cmap="cividis_r", vmin=-2.2, vmax=-0.9)
+    for i in range(len(NAMES)):
+        for j in range(len(NAMES)):
+            dark = np.log10(matrix[i, j]) > -1.5
+            axis.text(j, i, f"{1000 * matrix[i, j]:.1f}\n±{1000 * spread[i, j]:.1f}", ha="center", va="center", fontsize=9,
+                      color="white" if dark else "black")
+    for j, i in enumerate(matrix.argmin(axis=0)):
+        axis.add_patch(plt.Rectangle((j - 0.48, i - 0.48), 0.96, 0.96, fill=False, edgecolor="#D55E00", linewidth=2.5))
+    axis.set(xticks=range(len(NAMES)), yticks=range(len(NAMES)), xlabel="tested with", ylabel="trained with",
+             title=f"code of {d}")
+    axis.set_xticklabels(map(short, NAMES), rotation=45, ha="right")
+    axis.set_yticklabels(map(short, NAMES))
+figure.suptitle(f"Mean squared error x 1000 against the clean image, mean ± standard deviation over {len(SEEDS)} seeds")
+print("\nFigure 10: every model on every kind of input.")
+save(figure, chosen, "figure10_matrix", data)
+
+# %% [markdown]
+# ## Simple methods on the same images
+#
+# - *Noisy image*: do nothing.
+# - *PCA*: the best linear code of the same size, fitted to the clean training images.
+# - *Filter*: a Gaussian blur or a median of the neighbourhood, whichever of some widths is best on corrupted *training*
+#   images. It has no code to squeeze the image through, so it shows what denoising alone can do.
+
+# %%
+FILTERS = {"none": lambda x: x} | {f"Gaussian {w}": lambda x, w=w: ndimage.gaussian_filter(x, (0, 0, w, w))
+                                   for w in (0.4, 0.6, 0.8, 1.0, 1.4)}
+FILTERS |= {f"median {n}": lambda x, n=n: ndimage.median_filter(x, (1, 1, n, n)) for n in (3, 5)}
+pcas = {d: PCA(d, svd_solver="covariance_eigh").fit(to_range(data.train_images, RANGE).reshape(-1, 784))
+        for d in DIMENSIONS}
+baselines = {}
+for test in NAMES:
+    clean, noisy = noisy_test_images(test, data)
+    flat = noisy.reshape(-1, 784)
+    tuning = to_range(data.train_images[:1000], RANGE)
+    tuning_noisy = CONDITIONS[test](tuning, host.random.default_rng(chosen.seed)) if CONDITIONS[test] else tuning
+    best = min(FILTERS, key=lambda f: np.mean((FILTERS[f](tuning_noisy) - tuning) ** 2))
+    baselines[test] = {"noisy image": np.mean((noisy - clean) ** 2), "filter": np.mean((FILTERS[best](noisy) - clean) ** 2),
+                       "which": best}
+    for d in DIMENSIONS:
+        rebuilt = pcas[d].inverse_transform(pcas[d].transform(flat)).reshape(clean.shape)
+        baselines[test][f"PCA {d}"] = np.mean((rebuilt - clean) ** 2)
+
+for d in DIMENSIONS:
+    table(["tested with", "noisy image", "best filter", f"PCA {d}", "AE, Normal", "AE, same corruption"],
+          [[test, f"{baselines[test]['noisy image']:.4f}", f"{baselines[test]['filter']:.4f} ({baselines[test]['which']})",
+            f"{baselines[test][f'PCA {d}']:.4f}", plus_minus(over_seeds("Normal", d, test)),
+            plus_minus(over_seeds(test, d, test))] for test in NAMES],
+          f"MSE against the clean test image, code of {d}")
+
+# %% [markdown]
+# ## How much noise
+
+# %%
+figure, axes = plt.subplots(1, 3, figsize=(14, 4))
+looks = [dict(color="#0072B2", marker="o", linestyle="-"), dict(color="#D55E00", marker="s", linestyle="--")]
+for axis, what, title in zip(axes, ("Normal", "knn", "silhouette"),
+                             ("MSE on clean test images", "5-NN accuracy of the codes", "silhouette of the codes")):
+    for d, look in zip(DIMENSIONS, looks):
+        values = [over_seeds(name, d, what) for name in NAMES]
+        for part in (slice(0, -1), slice(-1, None)):  # RandomErasing has no place on the scale of sigma
+            x = np.arange(len(NAMES))[part]
+            axis.errorbar(x, [v.mean() for v in values][part], [v.std(ddof=1) for v in values][part], capsize=3, **look,
+                          label=f"code of {d}" if part.start == 0 else None)
+    axis.set_xticks(range(len(NAMES)), ["0", *SIGMAS, "erasing"], rotation=45)
+    axis.set(title=title, xlabel="sigma of the training noise")
+axes[0].set_ylim(bottom=0)
+axes[0].legend()
+print("\nFigure 11: error and quality of the code against the amount of noise (mean and standard deviation over seeds).")
+save(figure, chosen, "figure11_amount", data)
+
+# %% [markdown]
+# ## What to conclude
+#
+# Each sentence below is computed from the numbers above. "Better" and "worse" are said where the 95% interval of the
+# paired differences (the same seeds, Student's t) excludes 0; with 3 seeds that interval is wide.
+
+# %%
+def compare(name, d, what):
+    """Mean difference from the Normal model over the seeds, and half its 95% interval."""
+    difference = over_seeds(name, d, what) - over_seeds("Normal", d, what)
+    half = stats.t.ppf(0.975, len(SEEDS) - 1) * difference.std(ddof=1) / len(SEEDS) ** 0.5
+    return difference.mean(), half
+
+
+def verdict(name, d, what, more_is_better=False):
+    mean, half = compare(name, d, what)
+    if abs(mean) <= half:
+        return "no difference that these seeds can tell"
+    return f"{'better' if (mean > 0) == more_is_better else 'worse'} by {abs(mean):.4f} ± {half:.4f}"
+
+
+NOISY = NAMES[1:]
+best_code = {}
+for d in DIMENSIONS:
+    print(f"\nCode of {d}")
+    helped = [n for n in NOISY if compare(n, d, "Normal")[0] < -compare(n, d, "Normal")[1]]
+    best = min(NOISY, key=lambda n: over_seeds(n, d, "Normal").mean())
+    print(f"  Clean inputs: training with noise helps in {len(helped)} of {len(NOISY)} cases"
+          + (f" ({', '.join(helped)})" if helped else "") + f". The best, {best}: {verdict(best, d, 'Normal')}; "
+          f"sigma = 1: {verdict('Gaussian σ=1', d, 'Normal')}.")
+    for test in ("Gaussian σ=0.1", "Gaussian σ=0.5", "Gaussian σ=1", "RandomErasing"):
+        print(f"  Inputs with {test}: a model trained with it has {over_seeds(test, d, test).mean():.4f}, one trained on clean "
+              f"images {over_seeds('Normal', d, test).mean():.4f}, PCA {baselines[test][f'PCA {d}']:.4f}, the best filter "
+              f"{baselines[test]['filter']:.4f}, the noisy image itself {baselines[test]['noisy image']:.4f}.")
+    best_code[d] = max(NAMES, key=lambda n: over_seeds(n, d, "knn").mean())
+    print(f"  Codes: the best 5-NN accuracy is {plus_minus(over_seeds(best_code[d], d, 'knn'))} ({best_code[d]}), Normal has "
+          f"{plus_minus(over_seeds('Normal', d, 'knn'))}"
+          + (f": {verdict(best_code[d], d, 'knn', True)}." if best_code[d] != "Normal" else "."))
+    overall = min(NAMES, key=lambda n: np.mean([over_seeds(n, d, test).mean() for test in NAMES]))
+    print(f"  Over all nine kinds of input together, {overall} has the lowest mean error.")
+
+# %% [markdown]
+# ## Pictures
+
+# %%
+examples = first_of_each(data.test_labels)
+clean, noisy = (images[examples] for images in noisy_test_images("Gaussian σ=0.5", data))
+rows = {"clean": clean, "σ=0.5": noisy}
+for d in DIMENSIONS:
+    for name in ("Normal", "Gaussian σ=0.5"):
+        rows[f"{short(name)}, {d}"] = trainings[label(name, d, SEEDS[0])].reconstruct(noisy)
+rows[f"PCA, {DIMENSIONS[1]}"] = pcas[DIMENSIONS[1]].inverse_transform(
+    pcas[DIMENSIONS[1]].transform(noisy.reshape(-1, 784))).reshape(clean.shape)
+rows["filter"] = FILTERS[baselines["Gaussian σ=0.5"]["which"]](noisy)
+figure, axes = plt.subplots(len(rows), 10, figsize=(11, len(rows) + 0.5))
+for row, (name, images) in zip(axes, rows.items()):
+    for axis, image in zip(row, images):
+        show_image(axis, image[0], RANGE)
+    row[0].set_ylabel(name, rotation=0, ha="right", va="center")
+for axis, garment in zip(axes[0], data_tools.CLASS_NAMES):
+    axis.set_title(garment, fontsize=10)
+figure.suptitle("Noise with sigma 0.5, and what several models make of it (trained with, size of the code)")
+print("\nFigure 12: denoised images.")
+save(figure, chosen, "figure12_pictures", data)
+
+print("\nFigure 13: t-SNE of clean test images' codes, trained without noise and with the noise of the best 5-NN accuracy.")
+layouts = {}
+for d in DIMENSIONS:
+    for name in dict.fromkeys(["Normal", best_code[d]]):
+        codes = trainings[label(name, d, SEEDS[0])].encode(to_range(data.test_images, RANGE))
+        layouts[f"{name}, code of {d}, 5-NN {over_seeds(name, d, 'knn')[0]:.3f}"] = tsne(codes)
+save(figure_tsne(layouts, data.test_labels), chosen, "figure13_tsne", data)
+
+# %% [markdown]
+# ## On your own
+#
+# 1. Compute the PSNR of the noisy image for sigma = 0.1 by hand. (Expected: 20 dB, since the MSE is sigma^2 = 0.01.)
+# 2. At which sigma does the autoencoder with the narrow code begin to beat doing nothing? Read it from the table, then
+#    explain it. (Expected: where sigma^2 exceeds the model's own error on clean images.)
+# 3. Erase grey boxes instead of black ones, `RandomErasing(value=0.5)`. Is that easier or harder? (Expected: easier: grey
+#    boxes do not look like background.)
+# 4. Use a code of 128. Does noise help the codes there? Predict before you train: what keeps a wide code from copying its
+#    input?
+# 5. Mix: draw sigma anew for every image, uniformly from 0 to 1, as a corruption class of your own. Where in the matrix
+#    would its row win? (Expected: nowhere by much, and nowhere badly beaten.)
