@@ -1,23 +1,23 @@
 """The array backend: the only file that knows NumPy from CuPy.
 
-The rest of the package never imports an array library. It asks the array in hand which one made it,
+The rest of the package imports no array library. It asks the array in hand which one made it,
 
     xp = namespace(x)          # numpy for a NumPy array, cupy for a CuPy array, ...
     y = xp.exp(x)
 
-and uses only functions of the Python array API standard (https://data-apis.org/array-api), slicing and in-place
-operators, so the same lines run wherever the array lives. There is no global switch: data and weights are put on a
-device once, and everything computed from them stays there. What the standard does not settle stands below:
-making an array beside another one, moving arrays between host and device, and random numbers.
+and uses functions of the Python array API standard (https://data-apis.org/array-api), slicing and in-place operators only,
+so the same lines run wherever the array lives. There is no global switch: data and weights are put on a device once, and
+what is computed from them stays there. What the standard leaves open stands here: making an array beside another one,
+moving arrays between host and device, random numbers.
 
-A further library joins in a few lines, without a change here:
+A further library joins in a few lines, without a change to this package:
 
     import numpy, array_api_strict as strict
     from tinyae.backend import Backend, register
     device = strict.Device("device1")
     register(Backend("strict", strict, type(strict.asarray(0.0)), "a simulated device",
-                     from_numpy=lambda a: strict.asarray(a, device=device, copy=True),
-                     to_numpy=lambda x: numpy.array(x.to_device(strict.Device("CPU_DEVICE")))))
+                     from_numpy=lambda a: strict.asarray(a, device=device),
+                     to_numpy=lambda x: numpy.asarray(x.to_device(strict.Device("CPU_DEVICE")))))
     model.to("strict")
 """
 
@@ -37,7 +37,7 @@ class BackendUnavailable(RuntimeError):
 
 
 class HostGenerator:
-    """Random numbers for a library that has no NumPy-style Generator: drawn by NumPy, then moved to the device."""
+    """Random numbers for a library without NumPy-style Generators: drawn by NumPy, then moved to the device."""
 
     def __init__(self, seed, from_numpy):
         self._rng, self._from_numpy = numpy.random.default_rng(seed), from_numpy
@@ -50,10 +50,9 @@ class HostGenerator:
 class Backend:
     """One array library on one device.
 
-    xp: its namespace, with the array API standard's functions. array_type: the class of its arrays.
-    from_numpy, to_numpy: copy an array to the device and back. generator: seed (a list of ints) -> an object with
-    `random(size, dtype)`, uniform in [0, 1); left out, NumPy draws and the result is moved.
-    device_keyword: whether creation functions take `device=`, as the standard says and CuPy does not.
+    xp: its namespace. array_type: the class of its arrays. device: in words. from_numpy, to_numpy: copy an array there and
+    back. generator: a list of ints -> an object whose random(size, dtype) is uniform in [0, 1); left out, NumPy draws and
+    the result is moved. device_keyword: whether creation functions take `device=`, as the standard says and CuPy does not.
     """
 
     name: str
@@ -66,7 +65,7 @@ class Backend:
     device_keyword: bool = True
 
     def rng(self, seed: int, epoch: int, purpose: str):
-        """A fresh generator for (seed, epoch, purpose), so that any epoch can be replayed on its own.
+        """A fresh generator for (seed, epoch, purpose), so that any epoch can be replayed by itself.
 
         The same three give the same stream on the same backend; NumPy's and CuPy's streams differ.
         """
@@ -83,10 +82,8 @@ def register(backend: Backend) -> Backend:
     return backend
 
 
-register(Backend(
-    "numpy", numpy, numpy.ndarray, f"the CPU, through NumPy {numpy.__version__}",
-    from_numpy=numpy.array, to_numpy=numpy.array, generator=numpy.random.default_rng,
-))
+register(Backend("numpy", numpy, numpy.ndarray, f"the CPU, through NumPy {numpy.__version__}",
+                 from_numpy=numpy.array, to_numpy=numpy.array, generator=numpy.random.default_rng))
 
 
 def _cupy() -> Backend:
@@ -112,8 +109,8 @@ def _cupy() -> Backend:
 def choose(name: str = "auto") -> tuple[Backend, str]:
     """The backend called `name`, and a sentence saying which device that is and why.
 
-    "auto" takes CuPy where a CUDA device answers and NumPy elsewhere. Raises BackendUnavailable if "cupy" is asked
-    for and cannot be had, ValueError for a name nobody registered.
+    "auto" takes CuPy where a CUDA device answers and NumPy elsewhere. Raises BackendUnavailable if "cupy" is asked for and
+    cannot be had, ValueError for a name nobody registered.
     """
     if name == "auto":
         try:
@@ -123,13 +120,13 @@ def choose(name: str = "auto") -> tuple[Backend, str]:
     elif name == "cupy" or name in _backends:
         backend, why = _backends.get(name) or _cupy(), f"{name!r} was asked for"
     else:
-        known = ", ".join(repr(known) for known in ["auto", "cupy", *_backends])
+        known = ", ".join(repr(known) for known in dict.fromkeys(["auto", "cupy", *_backends]))
         raise ValueError(f"backend: got {name!r}, expected one of {known}")
     return backend, f"Runs on {backend.device} ({why})."
 
 
 def backend_of(x, name="array") -> Backend:
-    """The backend whose array `x` is. Raises TypeError for anything else, such as a list, calling it `name`."""
+    """The backend whose array `x` is. Raises TypeError, calling it `name`, for anything else, a list or float included."""
     for backend in _backends.values():
         if isinstance(x, backend.array_type):
             return backend
@@ -151,7 +148,7 @@ def zeros(shape, like):
 
 
 def dtype_name(dtype) -> str:
-    """"float32" and the like, however the library writes it: numpy.dtype('float32'), torch.float32, ..."""
+    """"float32" or the like, however the library writes it: numpy.dtype('float32'), torch.float32, ..."""
     return getattr(dtype, "__name__", str(dtype)).rsplit(".", 1)[-1]
 
 
