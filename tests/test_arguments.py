@@ -13,7 +13,7 @@ from tinyae import (Adam, AnelloAutoencoder, BatchNorm2d, Conv2d, ConvTranspose2
                     Sequential, Sigmoid, Unflatten)
 from tinyae.backend import choose, namespace, to_numpy, zeros
 from tinyae.layer import Parameter
-from tinyae.training import Experiment
+from tinyae.training import Experiment, Training
 
 NAN, INF = float("nan"), float("inf")
 
@@ -256,6 +256,9 @@ TABLE = [
     (lambda: Experiment(corruption=0.1), TypeError, "corruption", "0.1", "None or a function"),
     (lambda: Experiment(pixel_range=(1, 0)), ValueError, "pixel_range", "(1, 0)", "low < high"),
     (lambda: Experiment(pixel_range=(-INF, 0)), ValueError, "pixel_range", "-inf", "finite"),
+    (lambda: Training(Experiment()).run(ones(3, 28, 28), ones(3, 28, 28)),
+     TypeError, "train_images", "float32", "uint8"),
+    (lambda: Training(Experiment()).run([1], [2]), TypeError, "train_images", "list", "uint8"),
 
     # -- the backend --
     (lambda: choose("tpu"), ValueError, "backend", "'tpu'", "'numpy'"),

@@ -20,8 +20,12 @@ def own_register(monkeypatch):
     monkeypatch.setattr(module, "_backends", {"numpy": module._backends["numpy"]})
 
 
-class FakeArray(np.ndarray):
-    """Passes for CuPy's array."""
+class FakeArray:
+    """Passes for CuPy's array, as far as moving goes."""
+
+    def __init__(self, values):
+        self.values = np.array(values)
+        self.dtype = self.values.dtype
 
 
 NO_DRIVER = "cudaErrorInsufficientDriver: CUDA driver version is insufficient\nsecond line"
@@ -39,10 +43,13 @@ def fake_cupy(monkeypatch, answers=True, error=NO_DRIVER):
             raise RuntimeError(error)
         return np.ones(shape)
 
+    def zeros_without_device(shape, dtype):
+        return FakeArray(np.zeros(shape, dtype))
+
     runtime = SimpleNamespace(getDeviceProperties=properties)
     cuda = SimpleNamespace(Device=lambda: SimpleNamespace(id=0), runtime=runtime)
-    cupy = SimpleNamespace(__version__="99.0", cuda=cuda, ones=ones, zeros=np.zeros, ndarray=FakeArray,
-                           array=lambda x: np.array(x).view(FakeArray), asnumpy=lambda x: np.array(x).view(np.ndarray),
+    cupy = SimpleNamespace(__version__="99.0", cuda=cuda, ones=ones, zeros=zeros_without_device, ndarray=FakeArray,
+                           array=FakeArray, asnumpy=lambda x: np.array(x.values),
                            random=SimpleNamespace(default_rng=np.random.default_rng))
     monkeypatch.setitem(sys.modules, "cupy", cupy)
     return cupy
@@ -82,6 +89,7 @@ def test_auto_takes_a_device_that_answers(monkeypatch):
     assert choose("cupy") == (backend, "Runs on Imaginary GPU, through CuPy 99.0 ('cupy' was asked for).")
     layer = Linear(2, 3).to("cupy")
     assert type(layer.weight.data) is FakeArray and type(to_numpy(layer.weight.data)) is np.ndarray
+    assert type(zeros((2,), like=layer.weight.data)) is FakeArray
     assert choose("numpy")[0].xp is np, "numpy stays there"
 
 

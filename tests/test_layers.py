@@ -122,6 +122,20 @@ def test_the_input_gradient_can_be_spared(make, shape):
         np.testing.assert_array_equal(spared.gradients()[name], gradient)
 
 
+def test_a_model_spares_its_first_layer_only(monkeypatch):
+    asked, backward = [], tinyae.Conv2d.backward
+
+    def spy(layer, dy, input_grad=True):
+        asked.append((layer.in_channels, input_grad))
+        return backward(layer, dy, input_grad)
+
+    monkeypatch.setattr(tinyae.Conv2d, "backward", spy)
+    model = tinyae.AnelloAutoencoder(2, width=3)
+    model.forward(arrays(1, (2, 1, 28, 28), dtype="float32")[0])
+    assert model.backward(arrays(2, (2, 1, 28, 28), dtype="float32")[0], input_grad=False) is None
+    assert asked == [(6, True), (3, True), (1, False)]
+
+
 @each
 @each_dtype
 def test_dtypes_are_kept(make, shape, dtype):

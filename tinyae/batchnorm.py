@@ -12,7 +12,8 @@ s xc, where every x reaches every xhat of its channel, through s and through the
     dxc = s g + dvar 2 xc / M                              directly, and through var: one xc moves it by 2 xc / M
     dx  = dxc - 1/M sum dxc                                directly, and through mu: one x moves it, so every xc, by 1/M
 
-So the 1/M are the averages' own derivatives. Since sum xc = 0, var's part drops out of the last sum. Put dvar and xc = xhat / s in:
+So the 1/M are the averages' own derivatives. As sum xc = 0, var's part drops out of sum dxc = s sum g. Put in dvar and
+xc = xhat / s:
 
     dx = s (g - mean(g) - xhat mean(g xhat)) = gamma s (dy - mean(dy) - xhat mean(dy xhat))
 

@@ -36,9 +36,19 @@ def number(name, value, low, high=float("inf"), low_open=False, high_open=False)
         raise TypeError(f"{name}: got {value!r}, expected a number")
     fits = (low < value if low_open else low <= value) and (value < high if high_open else value <= high)
     if not fits or abs(value) > float_info.max:  # NaN fits nowhere: every comparison with it is false
-        bounds = f"{'>' if low_open else '>='} {low}" + ("" if high == float("inf") else f" and {'<' if high_open else '<='} {high}")
-        raise ValueError(f"{name}: got {value}, expected a finite number {bounds}")
+        below = f" and {'<' if high_open else '<='} {high}" if high < float("inf") else ""
+        raise ValueError(f"{name}: got {value}, expected a finite number {'>' if low_open else '>='} {low}{below}")
     return float(value)
+
+
+def interval(name, value):
+    """`value` as two finite floats (low, high), low < high."""
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise TypeError(f"{name}: got {value!r}, expected two numbers (low, high)")
+    low, high = (number(name, end, -float("inf")) for end in value)
+    if not low < high:
+        raise ValueError(f"{name}: got {value}, expected (low, high) with low < high")
+    return low, high
 
 
 def betas(value):

@@ -63,7 +63,7 @@ class _Convolution(Layer):
         checks.array("dy", dy, {"O": self.out_channels, "OH": size[0], "OW": size[1], "N": like.shape[-1]}, like=like)
 
     def store_gradients(self, dy, dw):
-        """dw (rows, columns*kh*kw) is the weight's gradient; the bias, added at every position of every image, gets dy's sum."""
+        """dw: (rows, columns*kh*kw). The bias is added at every position of every image, so it gets the sum of dy."""
         self.weight.grad = namespace(dy).reshape(dw, self.weight.data.shape)
         self.bias.grad = namespace(dy).sum(dy, axis=(1, 2, 3))
 

@@ -147,9 +147,9 @@ def configurations():
 
 
 def sentence(error, file):
-    """An exception as one line, with the line number in `file` that it came from, if it did."""
+    """An exception in one line, with the number of the line in `file` that it came from, if it did."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if file and frame.filename == file]
-    return f"{type(error).__name__}: {error}" + (f" ({file}, line {lines[-1]})" if lines else "")
+    return " ".join(f"{type(error).__name__}: {error}".split()) + (f" ({file}, line {lines[-1]})" if lines else "")
 
 
 def main():
@@ -164,21 +164,24 @@ def main():
         try:
             rows = [(f"{type(layer).__name__}, x {tuple(shape)}", layer, tuple(shape), 1e-6, {})
                     for layer, shape in runpy.run_path(file)["CHECKS"]]
+            if not rows:
+                raise ValueError("CHECKS = []")
         except (Exception, SystemExit) as error:
-            sys.exit(f"{file}: expected a list CHECKS = [(layer, input_shape), ...], got {sentence(error, file)}")
-    failed = 0
+            sys.exit(f"{file}: expected a Python file that defines CHECKS = [(layer, input_shape), ...], got "
+                     + sentence(error, file))
+    all_held = True
     print(f"{'layer':54} {'worst tensor':26} {'error':>8} {'bound':>8}")
     for name, layer, shape, bound, options in rows:
         try:
             errors = check_layer(layer, shape, **options)
-        except Exception as error:  # a reader's layer may raise anything: its row says what, and the others still run
-            verdict = f"FAILED, {sentence(error, file)}"
-        else:
             worst = max(errors, key=errors.get)
-            verdict = f"{worst:26} {errors[worst]:8.1e} {bound:8.0e} {'ok' if errors[worst] <= bound else 'FAILED'}"
-        failed += not verdict.endswith("ok")
-        print(f"{name:54} {verdict}", flush=True)
-    sys.exit(1 if failed else 0)
+            held = errors[worst] <= bound
+            row = f"{worst!s:26} {errors[worst]:8.1e} {bound:8.0e} {'ok' if held else 'FAILED'}"
+        except Exception as error:  # a reader's layer may raise anything: its row says what, and the others still run
+            held, row = False, f"FAILED, {sentence(error, file)}"
+        print(f"{name:54} {row}", flush=True)
+        all_held = all_held and held
+    sys.exit(0 if all_held else 1)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ class Adam:
         theta -= lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
 
     The averages start at 0, so after t steps their weights sum to 1 - beta^t only; dividing by it makes them true averages.
-    Left out, m would start 10 times too small and sqrt(v) 32 times: the first steps would be three times too long.
+    Left out, m would start 10 times too small and sqrt(v) 32 times: the first steps would be three to six times too long.
 
     parameters: a layer's parameters(). Laid end to end they are one vector theta, so that each formula is one line for all,
     and a dozen kernel launches on a GPU instead of a dozen for every layer.

@@ -45,9 +45,7 @@ class Experiment:
     def __post_init__(self):
         if self.corruption is not None and not callable(self.corruption):
             raise TypeError(f"corruption: got {self.corruption!r}, expected None or a function (images, generator)")
-        low, high = (checks.number("pixel_range", end, -math.inf) for end in self.pixel_range)
-        if not low < high:
-            raise ValueError(f"pixel_range: got {self.pixel_range}, expected (low, high) with low < high")
+        checks.interval("pixel_range", self.pixel_range)
         for name, at_least in (("latent_dim", 1), ("epochs", 1), ("batch_size", 1), ("seed", 0)):
             checks.integer(name, getattr(self, name), at_least)
         checks.number("lr", self.lr, 0)
@@ -225,7 +223,7 @@ class Training:
     def restore(self, state):
         """Go on from a state(). Raises ValueError, before anything is changed, if its names or shapes do not fit."""
         adam = {name: state.get(f"adam.{name}") for name in ("t", "m", "v")}
-        size = sum(p.data.size for p in self.model.parameters())
+        size = sum(math.prod(p.data.shape) for p in self.model.parameters())
         history = state.get("history", host.empty((0, 0)))
         if adam["t"] is None or any(adam[x] is None or adam[x].shape != (size,) for x in "mv") or history.shape[1:] != (2,):
             raise ValueError("state: Adam's averages or the history are missing or of another shape")
