@@ -16,7 +16,7 @@ import os
 import time
 
 from common import (CORRUPTIONS, data_tools, first_of_each, figure_tsne, load, measure, missing, np, options, plt, save,
-                    show_image, STYLES, table, train, tsne)
+                    show_image, table, train, tsne)
 from scipy import ndimage, stats
 from sklearn.decomposition import PCA
 

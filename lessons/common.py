@@ -1,16 +1,36 @@
 """What the lessons share, so that each lesson's own text is its subject: the command line, tables, figures, running."""
 
+import _thread
 import argparse
+import atexit
+import concurrent.futures
 import csv
 import errno
 import hashlib
 import inspect
+import io
+import json
 import os
+import platform
+import signal
+import subprocess
 import sys
+import threading
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # in a bare clone the packages stand beside this folder
+STOPPED = "\nStopped. Every finished epoch is saved: the same command goes on from there.\n"
+
+
+def _leave(*_):
+    """What Ctrl-C does while modules are loaded: an exception there could come out as anything."""
+    os.write(2, STOPPED.encode())
+    os._exit(130)
+
+
+if "ipykernel" not in sys.modules:
+    signal.signal(signal.SIGINT, _leave)
 
 try:
     import joblib
@@ -21,7 +41,9 @@ try:
     import matplotlib.pyplot as plt
     import numpy as np
     from scipy.stats import gaussian_kde
+    import sklearn
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_info
     from tqdm import tqdm
 
     import data_tools
@@ -96,8 +118,25 @@ def options(name, description, trains=True, epochs_quick=20):
     chosen.backend = backend.name
     if trains and chosen.quick:
         chosen.data = chosen.data or "sample"
-    chosen.output.mkdir(parents=True, exist_ok=True)
+    checkpoint.write(chosen.output / "run.json", json.dumps(_run(chosen, why), indent=1, default=str).encode())
     return chosen
+
+
+def _run(chosen, why):
+    """What a result depends on: the settings, the device, the versions and, in a git clone, the commit."""
+    def git(*command):
+        try:
+            return subprocess.run(["git", "-C", ROOT, *command], capture_output=True, text=True).stdout.strip()
+        except OSError:  # no git here
+            return ""
+
+    # The trainings' BLAS has one thread in each process, whatever is written here.
+    blas = [{key: lib.get(key) for key in ("internal_api", "version", "num_threads")} for lib in threadpool_info()]
+    return {"lesson": Path(sys.argv[0]).stem, "settings": vars(chosen), "device": why,
+            "versions": {"python": platform.python_version(), "platform": platform.platform(),
+                         "numpy": np.__version__, "scikit-learn": sklearn.__version__},
+            "threads": blas, "threads in a training": 1,
+            "commit": git("rev-parse", "HEAD") or None, "changed since": bool(git("status", "--porcelain"))}
 
 
 def _at_least(low):
@@ -112,7 +151,13 @@ def _at_least(low):
 def _explain(kind, error, traceback):
     """In place of a traceback, for what is not a mistake in the program: one sentence that says how to go on."""
     if issubclass(kind, KeyboardInterrupt):
-        sys.stderr.write("\nStopped. Every finished epoch is saved: the same command goes on from there.\n")
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough
+        sys.stderr.write(STOPPED)
+    elif issubclass(kind, concurrent.futures.BrokenExecutor):
+        sys.stderr.write("\nA worker process was killed, perhaps for want of memory. Every finished epoch is saved: "
+                         "the same command goes on from there.\n")
+    elif issubclass(kind, PermissionError) and error.filename:
+        sys.stderr.write(f"\n{error}: choose another folder with --output, and with TINYAE_CACHE for the trainings.\n")
     elif issubclass(kind, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         sys.stderr.write(f"\nThe disk is full ({error}). What was finished is saved; make room, and the same command "
                          "goes on from there.\n")
@@ -122,7 +167,24 @@ def _explain(kind, error, traceback):
         sys.__excepthook__(kind, error, traceback)
 
 
-sys.excepthook = _explain
+def _interrupt_again(ignored):
+    """Ctrl-C that strikes where Python cannot pass an exception on, such as a destructor: let it strike once more."""
+    if issubclass(ignored.exc_type, KeyboardInterrupt):
+        _thread.interrupt_main()
+    else:
+        sys.__unraisablehook__(ignored)
+
+
+def _thread_failed(failed):
+    """joblib's own thread may stumble when its work is taken away, after Ctrl-C or an error: that is no news."""
+    if getattr(failed.thread, "name", "") != "ExecutorManagerThread" or not issubclass(failed.exc_type, KeyError):
+        threading.__excepthook__(failed)
+
+
+sys.excepthook, sys.unraisablehook, threading.excepthook = _explain, _interrupt_again, _thread_failed
+if "ipykernel" not in sys.modules:
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # when all is done there is nothing to stop
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 # -- Data and trainings --
@@ -162,9 +224,9 @@ def measure(function, trainings, data):
 
     missing = [name for name in trainings if name not in found]
     one_device = any(trainings[name].experiment.backend != "numpy" for name in missing)
-    jobs = joblib.Parallel(n_jobs=1 if one_device else -1, return_as="generator_unordered")(
-        joblib.delayed(job)(name, trainings[name].experiment, trainings[name].state()) for name in missing)
-    for name, measured in tqdm(jobs, total=len(missing), desc="measuring", unit="model", disable=None if missing else True):
+    jobs = sweep.parallel([joblib.delayed(job)(name, trainings[name].experiment, trainings[name].state())
+                           for name in missing], 1 if one_device else -1)
+    for name, measured in tqdm(jobs, total=len(missing), desc="measuring", disable=None if missing else True):
         found[name] = measured
         checkpoint.save(paths[name], {}, measured)
     return {name: found[name] for name in trainings}
@@ -221,8 +283,9 @@ def loss_table(trainings, data, chosen, number):
                 rows.append([name, str(epoch), split, f"{report:.3f}" if comparable else "-", ours,
                              f"{ours - report:+.3f}" if comparable else "-"])
     table(["dataset", "epoch", "split", "report", "ours", "difference"], rows, f"Table {number}. Average loss")
-    with open(chosen.output / f"table{number}.csv", "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([["dataset", "epoch", "split", "loss", "report"], *lines])
+    file = io.StringIO(newline="")
+    csv.writer(file).writerows([["dataset", "epoch", "split", "loss", "report"], *lines])
+    checkpoint.write(chosen.output / f"table{number}.csv", file.getvalue().encode())
 
 
 # -- Figures --
@@ -231,8 +294,9 @@ def save(figure, chosen, name, data=None):
     """Write a figure to the output folder, with a notice on it when `data` are not the full data."""
     if data and not data.complete:
         figure.supxlabel("embedded sample (6,000 + 1,000 images), not the full data", fontsize=10, color="#B00000")
-    path = chosen.output / f"{name}.png"
-    figure.savefig(path)
+    path, file = chosen.output / f"{name}.png", io.BytesIO()
+    figure.savefig(file)
+    checkpoint.write(path, file.getvalue())
     if "ipykernel" not in sys.modules:  # a notebook shows it
         plt.close(figure)
     print(f"  figure: {path}")
@@ -298,7 +362,7 @@ def _densest(points):
 
 
 def _spread(places, width, height, extent):
-    """Labels' places (as fractions of the extent `width` by `height` large) moved apart vertically until none overlap."""
+    """Labels' places (as fractions of the extent `width` by `height` large) moved apart until none overlap."""
     places = np.array(places, dtype=float)
     for _ in range(200):
         for i in range(len(places)):
@@ -313,8 +377,10 @@ def _spread(places, width, height, extent):
 
 def figure_tsne(layouts, labels):
     """t-SNE layouts side by side, coloured by garment and labelled where each garment's points are densest."""
-    figure, axes = plt.subplots(1, len(layouts), figsize=(5.2 * len(layouts), 5.6), squeeze=False)
-    for axis, (name, points) in zip(axes[0], layouts.items()):
+    columns = 2 if len(layouts) == 4 else len(layouts)
+    rows = -(-len(layouts) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(5.2 * columns, 5.6 * rows), squeeze=False)
+    for axis, (name, points) in zip(axes.flat, layouts.items()):
         for label, color in enumerate(GARMENT_COLORS):
             mine = points[labels == label]
             axis.scatter(*mine.T, s=2 + 4000 / len(points), color=color, alpha=0.5, linewidths=0)
@@ -324,5 +390,6 @@ def figure_tsne(layouts, labels):
                       bbox=dict(boxstyle="round,pad=0.15", facecolor="white", edgecolor=color, linewidth=2, alpha=0.85))
         axis.set(title=name, xticks=[], yticks=[], xlabel="t-SNE 1 (no unit)")
         axis.spines[:].set_visible(False)
-    axes[0, 0].set_ylabel("t-SNE 2 (no unit)")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("t-SNE 2 (no unit)")
     return figure

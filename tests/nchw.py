@@ -153,8 +153,9 @@ class Reshape:
         return dy.reshape(self.before)
 
 
-TWINS = {tinyae.Conv2d: Conv, tinyae.ConvTranspose2d: ConvTranspose, tinyae.BatchNorm2d: BatchNorm, tinyae.Linear: Linear,
-         tinyae.ReLU: ReLU, tinyae.Sigmoid: Sigmoid, tinyae.Flatten: Reshape, tinyae.Unflatten: Reshape}
+TWINS = {tinyae.Conv2d: Conv, tinyae.ConvTranspose2d: ConvTranspose, tinyae.BatchNorm2d: BatchNorm,
+         tinyae.Linear: Linear, tinyae.ReLU: ReLU, tinyae.Sigmoid: Sigmoid, tinyae.Flatten: Reshape,
+         tinyae.Unflatten: Reshape}
 
 
 def leaves(layer, name=""):

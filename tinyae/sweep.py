@@ -1,9 +1,17 @@
 """Many trainings at once: in parallel through joblib, each saved after every epoch and found again when it is there."""
 
+import contextlib
+import functools
 import hashlib
+import multiprocessing
+import os
 import re
+import signal
 import sys
 import threading
+import time
+import warnings
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import joblib
@@ -37,13 +45,66 @@ def resume(experiment, path, notice=print):
     """The Training saved at `path`, or a new one. A file of other settings is taken for damaged."""
     training = Training(experiment)
     saved = checkpoint.load_latest(path, notice)
-    if saved and saved[1].get("experiment") == repr(experiment):
-        training.restore(saved[0])
+    try:
+        if saved and saved[1].get("experiment") == repr(experiment):
+            training.restore(saved[0])
+    except ValueError as error:
+        notice(f"{path}: {error}; beginning anew.")
     return training
 
 
-def _train(name, experiment, train_images, test_images, path):
-    """In a worker: finish one training, save it after every epoch; returns its name and state.
+@contextlib.contextmanager
+def _workers_ignore_interrupts():
+    """In a terminal Ctrl-C reaches every process. It is for this one, whose end ends the workers; those are made in
+    here, where it is blocked, which they inherit, so that none of them dies in a traceback of its own."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    came = []
+    handler = signal.signal(signal.SIGINT, lambda *_: came.append(True))  # it may reach another thread of this process
+    resource_tracker.ensure_running()  # made later, it would unblock the signal too early
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+        if came:
+            signal.raise_signal(signal.SIGINT)
+
+
+def parallel(jobs, n_jobs=-1):
+    """Carry out joblib's delayed `jobs`, n_jobs at a time; yields their results one by one as they are done."""
+    results = None
+    try:
+        with _workers_ignore_interrupts():
+            results = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")(jobs)
+        for result in results:
+            yield result
+    except BaseException:  # Ctrl-C, a job that failed, a caller who wants no more
+        with warnings.catch_warnings():  # joblib regrets that the work is cut short; it is meant to be
+            warnings.simplefilter("ignore")
+            if results:
+                results.close()
+        for worker in multiprocessing.active_children():  # interrupted early, joblib may leave some behind
+            if worker.name.startswith("LokyProcess"):
+                worker.kill()
+        raise
+
+
+@functools.cache  # once in each process is enough
+def _end_with(starter):
+    """End this process soon after its parent `starter` was killed: nobody waits for the result any more."""
+    def watch():
+        while os.getppid() == starter:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _train(name, experiment, train_images, test_images, path, starter):
+    """In a worker of the process `starter`: finish one training, save it after every epoch; returns its name and state.
 
     One BLAS thread each: the work is shared out between processes, and the result cannot depend on how many there are.
     """
@@ -51,8 +112,10 @@ def _train(name, experiment, train_images, test_images, path):
         checkpoint.save(path, training.state(), {"experiment": repr(experiment)})
         path.with_suffix(".progress").write_text(f"{len(training.history)} {training.history[-1][1]:.4f}")
 
+    if os.getppid() == starter:  # not so in `starter` itself, nor on a cluster
+        _end_with(starter)
     with threadpool_limits(1):
-        training = resume(experiment, path).run(train_images, test_images, on_epoch=save)
+        training = resume(experiment, path, notice=lambda text: None).run(train_images, test_images, on_epoch=save)
     path.with_suffix(".progress").unlink(missing_ok=True)
     return name, training.state()
 
@@ -128,10 +191,10 @@ def train_all(experiments, train_images, test_images, folder, source, *, fresh=F
         return
     if any(e.backend != "numpy" for e in pending.values()):
         n_jobs = 1  # one device: side by side they would only wait for each other
-    parallel = joblib.Parallel(n_jobs=min(n_jobs, len(pending)), return_as="generator_unordered")
+    jobs = [joblib.delayed(_train)(name, e, train_images, test_images, paths[name], os.getpid())
+            for name, e in pending.items()]
     with _Progress(pending, paths, done) as progress:
-        for name, state in parallel(joblib.delayed(_train)(name, e, train_images, test_images, paths[name])
-                                    for name, e in pending.items()):
+        for name, state in parallel(jobs, min(n_jobs, len(pending))):
             training = Training(experiments[name]).restore(state)
             progress.finish(name, training)
             yield name, training

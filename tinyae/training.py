@@ -138,6 +138,7 @@ class Training:
 
     # -- all epochs --
 
+    @host.errstate(over="ignore", invalid="ignore", divide="ignore")  # they are looked for below, and explained
     def run(self, train_images, test_images, on_epoch=None):
         """Train until `experiment.epochs` are done, from where the history ends. Returns self.
 
@@ -221,18 +222,19 @@ class Training:
                          "adam.v": to_numpy(self.optimizer.v), "history": host.array(self.history)}
 
     def restore(self, state):
-        """Go on from a state(). Raises ValueError, before anything is changed, if its names or shapes do not fit."""
-        adam = {name: state.get(f"adam.{name}") for name in ("t", "m", "v")}
-        size = sum(math.prod(p.data.shape) for p in self.model.parameters())
-        history = state.get("history", host.empty((0, 0)))
-        if adam["t"] is None or any(adam[x] is None or adam[x].shape != (size,) for x in "mv") or history.shape[1:] != (2,):
-            raise ValueError("state: Adam's averages or the history are missing or of another shape")
+        """Go on from a state(). Raises ValueError, with nothing changed, if a name, shape or dtype does not fit."""
+        average = "float32", 1, sum(math.prod(p.data.shape) for p in self.model.parameters())
+        want = {"adam.t": ("int64", 0), "adam.m": average, "adam.v": average, "history": ("float64", 2, 2)}
+        got = {name: (str(a.dtype), a.ndim, *a.shape[-1:]) for name, a in state.items()  # dtype, axes, last side
+               if not name.startswith(("model.", "after_first."))}
+        if got != want:
+            raise ValueError(f"state: got {got}, expected {want}, and the weights now and after the first epoch")
         part = lambda prefix: {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
         first = AnelloAutoencoder(self.experiment.latent_dim, seed=0).to(self.backend.name)
         first.load_state_dict(part("after_first."))
         self.model.load_state_dict(part("model."))
         self.after_first = [p.data for _, p in first.named_parameters()]
-        self.optimizer.t = int(adam["t"])
-        self.optimizer.m, self.optimizer.v = map(self.backend.from_numpy, (adam["m"], adam["v"]))
-        self.history = [tuple(row) for row in history.tolist()]
+        self.optimizer.t = int(state["adam.t"])
+        self.optimizer.m, self.optimizer.v = map(self.backend.from_numpy, (state["adam.m"], state["adam.v"]))
+        self.history = [tuple(row) for row in state["history"].tolist()]
         return self

@@ -1,0 +1,128 @@
+"""What the benchmark races, and how: each in a process of its own, run in turns, so that nobody's threads or memory help
+or hinder the others."""
+
+import multiprocessing
+import time
+from contextlib import ExitStack
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+import nchw
+import tinyae
+from tinyae.training import Experiment, Training, to_range
+
+
+def peak_memory():
+    """This process's peak memory in MB."""
+    try:  # getrusage would count what the process was before it became Python
+        with open("/proc/self/status") as file:
+            return next(int(line.split()[1]) * 1024 / 1e6 for line in file if "VmHWM" in line)
+    except OSError:  # not Linux
+        import resource
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # macOS counts bytes
+
+
+def faults():
+    """How often this process was handed a page of memory, so far."""
+    try:
+        import resource
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    except ImportError:  # Windows
+        return 0
+
+
+def _serve(pipe, make, arguments, threads):
+    with threadpool_limits(threads):
+        function = make(*arguments)
+        function()  # the first call of everything is slower
+        pipe.send(None)
+        while pipe.recv():
+            before, start, spent = faults(), time.perf_counter(), time.process_time()
+            function()
+            pipe.send((time.perf_counter() - start, time.process_time() - spent, faults() - before, peak_memory()))
+
+
+class Runner:
+    """`make(*arguments)` gives a function without arguments; run() runs it, in the runner's process.
+
+    seconds, cpu, faults, memory: of every run, the wall clock, the processor's time, the page faults, the peak in MB.
+    """
+
+    def __init__(self, make, *arguments, threads):
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, make, arguments, threads), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.runs = []
+
+    def run(self):
+        self.pipe.send(True)
+        self.runs.append(self.pipe.recv())
+
+    def __enter__(self):
+        self.pipe.recv()  # ready
+        return self
+
+    def __exit__(self, *_):
+        self.pipe.send(False)
+        self.process.join()
+        self.seconds, self.cpu, self.faults, self.memory = map(np.array, zip(*self.runs))
+
+
+def race(makers, rounds, threads):
+    """makers: {name: (make, *arguments)}; run in turns, another first in each round -> {name: Runner}."""
+    runners, order = {}, list(makers)
+    with ExitStack() as stack:
+        for name, (make, *arguments) in makers.items():  # one after the other: starting up takes time as well
+            runners[name] = stack.enter_context(Runner(make, *arguments, threads=threads))
+        for _ in range(rounds):
+            for name in order:
+                runners[name].run()
+            order = order[1:] + order[:1]
+    return runners
+
+
+# -- What is raced: each makes, in its own process, a function without arguments --
+
+def tinyae_epoch(pixels, width=8, corruption=None):
+    training = Training(Experiment(corruption=corruption))
+    if width != 8:
+        training.model = tinyae.AnelloAutoencoder(4, width=width, seed=1)
+        training.optimizer = tinyae.Adam(training.model.parameters(), lr=1e-3, weight_decay=1e-5)
+    epochs = iter(range(1, 1000))
+    return lambda: float(np.mean(training.train_epoch(pixels, next(epochs))))
+
+
+def torch_epoch(pixels, width, how, threads):
+    import torch
+    import torch_training
+    torch.set_num_threads(threads)
+    training, pixels = torch_training.Training(Experiment(), width, **how), torch.tensor(pixels)
+    return lambda: training.train_epoch(pixels)
+
+
+def nchw_epoch(pixels):
+    layers, rng = nchw.twin(tinyae.AnelloAutoencoder(4, seed=1)), np.random.default_rng(1)
+    adam = tinyae.Adam(nchw.parameters(layers).values(), 1e-3, weight_decay=1e-5)
+
+    def epoch():
+        order = rng.permutation(len(pixels))
+        for i in range(0, len(pixels), 256):
+            nchw.train_step(layers, adam, to_range(pixels[order[i:i + 256]], (-1, 1)))
+    return epoch
+
+
+def large_products(repeats):
+    a, b = np.random.default_rng(1).standard_normal((2, 2048, 2048), dtype="float32")
+    return lambda: [a @ b for _ in range(repeats)]
+
+
+def corruption_epoch(pixels, corruption):
+    batch, rng = to_range(pixels[:256], (-1, 1)), np.random.default_rng(1)
+    return lambda: [corruption(batch, rng) for _ in range(0, len(pixels), 256)]
+
+
+def whole_training(corruption, data, epochs):
+    return lambda: Training(Experiment(corruption=corruption, epochs=epochs)).run(data.train_images, data.test_images)
