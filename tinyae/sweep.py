@@ -88,7 +88,7 @@ def parallel(jobs, n_jobs=-1):
                 results.close()
         for worker in multiprocessing.active_children():  # interrupted early, joblib may leave some behind
             if worker.name.startswith("LokyProcess"):
-                worker.kill()
+                os.kill(worker.pid, signal.SIGTERM)
         raise
 
 
