@@ -1,5 +1,6 @@
 """Many trainings: the same bits however many run at once, found again when they are there, and never mixed up."""
 
+import multiprocessing
 from dataclasses import replace
 
 import numpy as np
@@ -125,6 +126,21 @@ def test_a_training_that_diverges_keeps_its_last_good_state(tmp_path, n_jobs):
     assert 1 in [len(training.history) for training in kept]
     for training in kept:
         assert all(np.isfinite(values).all() for values in training.model.state_dict().values())
+
+
+def test_a_failure_leaves_no_worker_behind_and_others_in_peace(tmp_path):
+    """After one, trainings go on as before; idle workers that another sweep has left do not die of it."""
+    bad = {name: Experiment(Poisoned(), epochs=3, batch_size=64, seed=seed) for seed, name in enumerate("ab")}
+    train(tmp_path, n_jobs=2)
+    idle = {worker.pid for worker in multiprocessing.active_children()}
+    assert idle
+    with pytest.raises(TrainingDiverged):
+        train(tmp_path, bad, n_jobs=1)
+    assert {worker.pid for worker in multiprocessing.active_children()} == idle
+    with pytest.raises(TrainingDiverged):
+        train(tmp_path, bad, n_jobs=2)
+    assert not multiprocessing.active_children()
+    train(tmp_path, fresh=True, n_jobs=2)
 
 
 def test_divergence_warns_of_nothing(recwarn):

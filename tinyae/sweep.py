@@ -75,7 +75,7 @@ def _workers_ignore_interrupts():
 
 def parallel(jobs, n_jobs=-1):
     """Carry out joblib's delayed `jobs`, n_jobs at a time; yields their results one by one as they are done."""
-    results = None
+    results, before = None, set(multiprocessing.active_children())
     try:
         with _workers_ignore_interrupts():
             results = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")(jobs)
@@ -86,15 +86,15 @@ def parallel(jobs, n_jobs=-1):
             warnings.simplefilter("ignore")
             if results:
                 results.close()
-        for worker in multiprocessing.active_children():  # interrupted early, joblib may leave some behind
+        for worker in set(multiprocessing.active_children()) - before:  # interrupted early, joblib forgets some
             if worker.name.startswith("LokyProcess"):
-                os.kill(worker.pid, signal.SIGTERM)
+                worker.terminate()
         raise
 
 
 @functools.cache  # once in each process is enough
 def _end_with(starter):
-    """End this process soon after its parent `starter` was killed: nobody waits for the result any more."""
+    """End this process soon after its parent `starter` was killed, or at once if it is dead already."""
     def watch():
         while os.getppid() == starter:
             time.sleep(1)
@@ -112,7 +112,7 @@ def _train(name, experiment, train_images, test_images, path, starter):
         checkpoint.save(path, training.state(), {"experiment": repr(experiment)})
         path.with_suffix(".progress").write_text(f"{len(training.history)} {training.history[-1][1]:.4f}")
 
-    if os.getppid() == starter:  # not so in `starter` itself, nor on a cluster
+    if multiprocessing.current_process().name.startswith("LokyProcess"):  # not in `starter` itself, nor on a cluster
         _end_with(starter)
     with threadpool_limits(1):
         training = resume(experiment, path, notice=lambda text: None).run(train_images, test_images, on_epoch=save)
