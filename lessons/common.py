@@ -126,7 +126,7 @@ def _run(chosen, why):
     """What a result depends on: the settings, the device, the versions and, in a git clone, the commit."""
     def git(*command):
         try:
-            return subprocess.run(["git", "-C", ROOT, *command], capture_output=True, text=True).stdout.strip()
+            return subprocess.run(["git", "--no-optional-locks", "-C", ROOT, *command], capture_output=True, text=True).stdout.strip()
         except OSError:  # no git here
             return ""
 
