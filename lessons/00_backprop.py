@@ -651,7 +651,7 @@ for name, upstream in (("all ones", np.ones((C, M))), ("random", dy)):
 
 # %% [markdown]
 # The last two lines are why gradient checks use a random dy. With dy all ones L is the sum of y, which batch norm
-# keeps constant whatever x is: dx is 0 and a backward without half of its terms gets that right, too.
+# keeps constant whatever x is: dx is 0 and a backward without the variance's term gets that right, too.
 #
 # ## 10. Adam against plain gradient descent
 #

@@ -73,11 +73,13 @@ class BatchNorm2d(Layer):
         y += _row(self.bias.data)
         return y
 
-    def backward(self, dy):
+    def backward(self, dy, input_grad=True):
         xc, s, training = self.kept()
         checks.array("dy", dy, dict(zip("CHWN", xc.shape)), like=xc)
         self.weight.grad = _dot(dy, xc) * s  # sum dy xhat
         self.bias.grad = namespace(dy).sum(dy, axis=(1, 2, 3))  # sum dy
+        if not input_grad:
+            return None
         if not training:  # the running statistics are constants: only the scale remains
             return dy * _row(self.weight.data * s)
         M = xc.shape[1] * xc.shape[2] * xc.shape[3]

@@ -13,7 +13,8 @@ where patches overlap they add. Its backward therefore needs nothing new:
     ConvTranspose2d   y = col2im(W^T x)       dx = W im2col(dy)        dW = x im2col(dy)^T
 
 In both, the rows of W belong to the small image (Conv2d's output, ConvTranspose2d's input), its columns to patches of the
-large one. With the batch last, each is ONE product over all positions of all images, and no result needs reordering.
+large one. With the batch last, forward and input gradient are ONE product over all positions of all images, and no result
+needs reordering; the weight gradient is summed position by position (outer_sum).
 """
 
 from . import checks
@@ -32,7 +33,7 @@ def outer_sum(a, b):
     """a b^T for a (R, H, W, N) and b (K, H, W, N): the sum over positions and images of a's column times b's, (R, K).
 
     As one product it would be skinny, R and K tens, positions times images tens of thousands, and libraries are slow at
-    that. A product over the images for each position, and those summed, is the same number and 2-4 times faster.
+    that. A product over the images for each position, and those summed, is the same matrix, to rounding, and faster (lesson 4).
     """
     xp = namespace(a)
     a = xp.permute_dims(xp.reshape(a, (a.shape[0], -1, a.shape[-1])), (1, 2, 0))  # (H*W, N, R)

@@ -5,6 +5,7 @@ with my output, by how much does it change with my input and my weights? By the 
 
     forward(x)        computes y, and keeps what the derivative will need
     backward(dy)      given dy = dL/dy, multiplies by the derivative: stores dL/dw, returns dx = dL/dx
+                      (with input_grad=False only dL/dw is wanted: it returns None)
 
 dy always has y's shape, dx x's. Layers work batch last: images are (C, H, W, N), vectors (features, N). What forward and
 backward return is the caller's, no later call writes into it. What they are given they only read; forward may keep x, so

@@ -4,7 +4,7 @@ A function applied entry by entry, y = f(x), and a matrix product, Y = W X, are 
 
     dx = dy * f'(x)       each x moves only its own y
     dX = W^T dY           x_k reached every y_i = sum_k W_ik x_k, and gathers from each with the weight it reached it by
-    dW = dY X^T           W_ik moved y_i by x_k, summed over the batch: the loss is a sum over images
+    dW = dY X^T           W_ik is used once for every image of the batch, so what comes back is added
 """
 
 from math import prod
@@ -45,10 +45,10 @@ class Linear(Layer):
 class _Elementwise(Layer):
     """A function entry by entry, for x of any shape. forward keeps its slope f'(x), backward multiplies by it."""
 
-    def backward(self, dy):
+    def backward(self, dy, input_grad=True):
         (slope,) = self.kept()
         checks.array("dy", dy, dict(enumerate(slope.shape)), like=slope)
-        return slope * dy
+        return slope * dy if input_grad else None
 
 
 class ReLU(_Elementwise):
@@ -87,10 +87,10 @@ class _Reshape(Layer):
         self.keep(x)
         return namespace(x).reshape(x, (*self.shape(x), x.shape[-1]))
 
-    def backward(self, dy):
+    def backward(self, dy, input_grad=True):
         (x,) = self.kept()
         checks.array("dy", dy, dict(enumerate((*self.shape(x), x.shape[-1]))), like=x)
-        return namespace(dy).reshape(dy, x.shape)
+        return namespace(dy).reshape(dy, x.shape) if input_grad else None
 
 
 class Flatten(_Reshape):
