@@ -224,11 +224,11 @@ def measure(function, trainings, data):
 
     missing = [name for name in trainings if name not in found]
     one_device = any(trainings[name].experiment.backend != "numpy" for name in missing)
-    jobs = sweep.parallel([joblib.delayed(job)(name, trainings[name].experiment, trainings[name].state())
-                           for name in missing], 1 if one_device else -1)
-    for name, measured in tqdm(jobs, total=len(missing), desc="measuring", disable=None if missing else True):
-        found[name] = measured
-        checkpoint.save(paths[name], {}, measured)
+    jobs = [joblib.delayed(job)(name, trainings[name].experiment, trainings[name].state()) for name in missing]
+    with sweep.workers(1 if one_device else -1) as carry_out:
+        for name, measured in tqdm(carry_out(jobs), total=len(missing), desc="measuring", disable=not missing or None):
+            found[name] = measured
+            checkpoint.save(paths[name], {}, measured)
     return {name: found[name] for name in trainings}
 
 

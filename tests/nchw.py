@@ -68,11 +68,12 @@ class Conv:
 class ConvTranspose(Conv):
     def __init__(self, layer):
         super().__init__(layer)
-        self.output_size = layer.output_size
+        self.extra = layer.output_padding[0]
 
     def forward(self, x):
-        self.shape, self.x = x.shape, rows(x)
-        shape = (len(x), len(self.bias.data), *self.output_size(x.shape[2:]))
+        self.shape, self.x, (kernel, stride, pad) = x.shape, rows(x), self.how
+        size = ((n - 1) * stride - 2 * pad + kernel + self.extra for n in x.shape[2:])
+        shape = (len(x), len(self.bias.data), *size)
         cols = self.x @ self.weight.data.reshape(x.shape[1], -1)
         return col2im(cols, shape, *self.how) + self.bias.data[:, None, None]
 

@@ -11,6 +11,7 @@ import hashlib
 import os
 import resource
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -21,8 +22,8 @@ NAMES, EPOCHS, BATCHES = ("Normal", "RandomErasing"), 6, 10  # 8 batches to trai
 class Logged:
     """A corruption that changes nothing, but tells that a batch has begun, and takes its time."""
 
-    def __init__(self, name, folder, full_after):
-        self.name, self.log, self.full_after = name, Path(folder) / "log", full_after
+    def __init__(self, name, folder):
+        self.name, self.log = name, Path(folder) / "log"
 
     def __repr__(self):
         return f"Logged({self.name!r})"
@@ -31,9 +32,14 @@ class Logged:
         time.sleep(0.004)
         with open(self.log, "a") as log:
             log.write(f"{self.name} {os.getpid()}\n")
-        if self.full_after and len(self.log.read_text().splitlines()) >= self.full_after:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))  # less than a checkpoint
         return images
+
+
+def limit(log, full_after):
+    """Once `log` tells of that many batches, let no file of this process, which saves, grow to a checkpoint's size."""
+    while not log.exists() or len(log.read_text().splitlines()) < full_after:
+        time.sleep(0.002)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
 
 
 def digest(training):
@@ -63,8 +69,10 @@ def main():
 
     data = data_tools.load_sample()
     data = data._replace(train_images=data.train_images[:256], test_images=data.test_images[:64])
-    experiments = {name: Experiment(Logged(name, own.folder, own.full_after), batch_size=32, epochs=own.epochs,
+    experiments = {name: Experiment(Logged(name, own.folder), batch_size=32, epochs=own.epochs,
                                     lr=own.lr, seed=seed) for seed, name in enumerate(NAMES)}
+    if own.full_after:
+        threading.Thread(target=limit, args=(own.folder / "log", own.full_after), daemon=True).start()
     print("begins", flush=True)
     if own.lesson:
         found = dict(common.train(experiments, data, chosen))

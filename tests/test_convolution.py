@@ -40,7 +40,6 @@ def test_conv2d_is_its_definition(case):
         y[:, a, c] += w[:, :, i, j] @ x[:, r, q]
         dx[:, r, q] += w[:, :, i, j].T @ dy[:, a, c]
         dw[:, :, i, j] += dy[:, a, c] @ x[:, r, q].T
-    assert layer.output_size((H, W)) == tuple(size)
     agree(layer.forward(x), y)
     agree(layer.backward(dy), dx)
     agree(layer.weight.grad, dw)
@@ -61,7 +60,6 @@ def test_conv_transpose2d_is_its_definition(case):
         y[:, r, q] += w[:, :, i, j].T @ x[:, a, c]
         dx[:, a, c] += w[:, :, i, j] @ dy[:, r, q]
         dw[:, :, i, j] += x[:, a, c] @ dy[:, r, q].T
-    assert layer.output_size((H, W)) == tuple(size)
     agree(layer.forward(x), y)
     agree(layer.backward(dy), dx)
     agree(layer.weight.grad, dw)
@@ -140,7 +138,8 @@ def test_defaults_are_stride_1_and_no_padding():
     conv, transposed = tinyae.Conv2d(2, 3, (2, 3)), tinyae.ConvTranspose2d(2, 3, (2, 3))
     assert conv.stride == transposed.stride == (1, 1) and conv.padding == transposed.padding == (0, 0)
     assert transposed.output_padding == (0, 0)
-    assert conv.output_size((5, 7)) == (4, 5) and transposed.output_size((5, 7)) == (6, 9)
+    x = np.zeros((2, 5, 7, 1), "float32")
+    assert conv.forward(x).shape[1:3] == (4, 5) and transposed.forward(x).shape[1:3] == (6, 9)
 
 
 def test_the_smallest_that_fit_and_the_largest_that_do_not():

@@ -38,11 +38,10 @@ from tinyae.layer import Layer
 
 class Square(Layer):
     def forward(self, x):
-        self.keep(x)
-        return x * x
+        return self.keep(x * x, x)
 
     def backward(self, dy):
-        (x,) = self.kept()
+        (x,) = self.kept(dy)
         return {backward}
 
 CHECKS = [(Square(), [3, 4])]
@@ -52,7 +51,7 @@ CHECKS = [(Square(), [3, 4])]
 @pytest.mark.parametrize("text, code, said", [
     (LAYER_FILE.format(backward="2 * x * dy"), 0, "ok"),
     (LAYER_FILE.format(backward="x * dy"), 1, "FAILED"),
-    (LAYER_FILE.format(backward="2 * z * dy"), 1, "FAILED, NameError: name 'z' is not defined ({file}, line 11)"),
+    (LAYER_FILE.format(backward="2 * z * dy"), 1, "FAILED, NameError: name 'z' is not defined ({file}, line 10)"),
     ("", 1, "{file}: expected a Python file that defines CHECKS = [(layer, input_shape), ...], got KeyError: 'CHECKS'"),
     ("CHECKS = 3", 1, "[(layer, input_shape), ...], got TypeError: 'int' object is not iterable"),
     ("CHECKS = []", 1, "[(layer, input_shape), ...], got ValueError: CHECKS = []"),

@@ -55,7 +55,7 @@ def test_killed_at_random_moments(tmp_path, undisturbed):
 
 def test_workers_do_not_outlive_the_process_that_was_killed(tmp_path):
     process = start(tmp_path, "--epochs", 200)
-    assert until(lambda: len({pid for _, pid in log(tmp_path)}) == 2, process)
+    assert until(lambda: len({pid for _, pid in log(tmp_path)}) == 2 and saved(tmp_path), process)
     process.kill()
     process.wait(WAIT)
     assert until(lambda: ended(pid for _, pid in log(tmp_path)))

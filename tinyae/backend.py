@@ -5,12 +5,10 @@ The rest of the package imports no array library. It asks the array in hand whic
     xp = namespace(x)          # numpy for a NumPy array, cupy for a CuPy array, ...
     y = xp.exp(x)
 
-and uses functions of the Python array API standard (https://data-apis.org/array-api), slicing and in-place operators only,
-so the same lines run wherever the array lives. There is no global switch: data and weights are put on a device once, and
-what is computed from them stays there. What the standard leaves open stands here: making an array beside another one,
-moving arrays between host and device, random numbers.
-
-A further library joins in a few lines, without a change to this package:
+and uses functions of the Python array API standard (https://data-apis.org/array-api), slicing and in-place operators
+only, so the same lines run wherever the array lives. There is no global switch: data and weights are put on a device
+once, and what is computed from them stays there. What the standard leaves open stands here: making an array beside
+another one, moving arrays between host and device, random numbers. Another library joins in a few lines:
 
     import numpy, array_api_strict as strict
     from tinyae.backend import Backend, register
@@ -26,7 +24,7 @@ from typing import Any, Callable
 
 import numpy
 
-host = numpy  # for what always lives in main memory: files, initial weights, gradient checks
+host = numpy  # for what always lives in main memory: files, first weights, gradient checks
 
 
 class BackendUnavailable(RuntimeError):
@@ -50,9 +48,9 @@ class HostGenerator:
 class Backend:
     """One array library on one device.
 
-    xp: its namespace. array_type: the class of its arrays. device: in words. from_numpy, to_numpy: copy an array there and
-    back. generator: a list of ints -> an object whose random(size, dtype) is uniform in [0, 1); left out, NumPy draws and
-    the result is moved. device_keyword: whether creation functions take `device=`, as the standard says and CuPy does not.
+    xp: its namespace. array_type: the class of its arrays. device: in words. from_numpy, to_numpy: copy an array there
+    and back. generator: a list of ints -> an object whose random(size, dtype) is uniform in [0, 1); left out, NumPy
+    draws. device_keyword: whether functions that create arrays take `device=`, as the standard says; CuPy's do not.
     """
 
     name: str
@@ -91,8 +89,8 @@ def _cupy() -> Backend:
     try:
         import cupy
     except ImportError as error:
-        raise BackendUnavailable(
-            "CuPy is not installed", "pip install cupy-cuda12x (or cupy-cuda13x, for CUDA 13)") from error
+        raise BackendUnavailable("CuPy is not installed",
+                                 "pip install cupy-cuda12x (or cupy-cuda13x, for CUDA 13)") from error
     try:  # that CuPy imports says nothing: only a kernel that has run proves a device
         device = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["name"].decode()
         cupy.ones(1).sum().item()
@@ -101,16 +99,15 @@ def _cupy() -> Backend:
         raise BackendUnavailable(
             f"CuPy {cupy.__version__} is installed but no CUDA device answers, {reason}",
             "install an NVIDIA driver, or the CuPy wheel made for yours (cupy-cuda12x, cupy-cuda13x)") from error
-    return register(Backend(
-        "cupy", cupy, cupy.ndarray, f"{device}, through CuPy {cupy.__version__}",
-        from_numpy=cupy.array, to_numpy=cupy.asnumpy, generator=cupy.random.default_rng, device_keyword=False))
+    return register(Backend("cupy", cupy, cupy.ndarray, f"{device}, through CuPy {cupy.__version__}", cupy.array,
+                            cupy.asnumpy, generator=cupy.random.default_rng, device_keyword=False))
 
 
 def choose(name: str = "auto") -> tuple[Backend, str]:
     """The backend called `name`, and a sentence saying which device that is and why.
 
-    "auto" takes CuPy where a CUDA device answers and NumPy elsewhere. Raises BackendUnavailable if "cupy" is asked for and
-    cannot be had, ValueError for a name nobody registered.
+    "auto" takes CuPy where a CUDA device answers and NumPy elsewhere. Raises BackendUnavailable if "cupy" is asked for
+    and cannot be had, ValueError for a name nobody registered.
     """
     if name == "auto":
         try:
@@ -120,13 +117,13 @@ def choose(name: str = "auto") -> tuple[Backend, str]:
     elif name == "cupy" or name in _backends:
         backend, why = _backends.get(name) or _cupy(), f"{name!r} was asked for"
     else:
-        known = ", ".join(repr(known) for known in dict.fromkeys(["auto", "cupy", *_backends]))
+        known = ", ".join(map(repr, dict.fromkeys(["auto", "cupy", *_backends])))
         raise ValueError(f"backend: got {name!r}, expected one of {known}")
     return backend, f"Runs on {backend.device} ({why})."
 
 
 def backend_of(x, name="array") -> Backend:
-    """The backend whose array `x` is. Raises TypeError, calling it `name`, for anything else, a list or float included."""
+    """The backend whose array `x` is. Raises TypeError, calling it `name`, for anything else, a list or float too."""
     for backend in _backends.values():
         if isinstance(x, backend.array_type):
             return backend
@@ -143,8 +140,7 @@ def namespace(x):
 def zeros(shape, like):
     """Zeros of `shape`, with the dtype and on the device of the array `like`."""
     backend = backend_of(like, "like")
-    device = {"device": like.device} if backend.device_keyword else {}
-    return backend.xp.zeros(shape, dtype=like.dtype, **device)
+    return backend.xp.zeros(shape, dtype=like.dtype, **({"device": like.device} if backend.device_keyword else {}))
 
 
 def dtype_name(dtype) -> str:

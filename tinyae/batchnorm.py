@@ -5,8 +5,8 @@ For each channel, over the M = H*W*N values it has in the batch:
     mu = 1/M sum x        xc = x - mu        var = 1/M sum xc^2        s = 1 / sqrt(var + eps)
     xhat = s xc           y = gamma xhat + beta
 
-Backward. gamma and beta act entry by entry: dgamma = sum dy xhat, dbeta = sum dy, and g = dL/dxhat = gamma dy. Then xhat =
-s xc, where every x reaches every xhat of its channel, through s and through the mean:
+Backward. gamma and beta act entry by entry: dgamma = sum dy xhat, dbeta = sum dy, and g = dL/dxhat = gamma dy. Then
+xhat = s xc, where every x reaches every xhat of its channel, through s and through the mean:
 
     ds/dvar = -1/2 (var + eps)^(-3/2) = -s^3 / 2,    so    dvar = -s^3 / 2 sum g xc
     dxc = s g + dvar 2 xc / M                              directly, and through var: one xc moves it by 2 xc / M
@@ -17,9 +17,11 @@ xc = xhat / s:
 
     dx = s (g - mean(g) - xhat mean(g xhat)) = gamma s (dy - mean(dy) - xhat mean(dy xhat))
 
-dy passes without its mean and without its part along xhat: shifting or rescaling a channel's input changes nothing in y,
-so no gradient may ask for it.
+dy passes without its mean and without its part along xhat: shifting or rescaling a channel's input changes nothing in
+y, so no gradient may ask for it.
 """
+
+from math import prod
 
 from . import checks
 from .backend import host, namespace
@@ -40,10 +42,10 @@ def _dot(a, b):
 class BatchNorm2d(Layer):
     """Bring every channel of x (C, H, W, N) to mean 0 and variance 1 over the batch, then scale and shift it.
 
-    weight (gamma), bias (beta), running_mean, running_var: (C,). In training the batch's own statistics are used, and the
-    running ones follow, running += momentum * (batch - running), with the unbiased variance (M-1 in place of M). In
-    evaluation the running ones are used: an image's result no longer depends on the others in its batch. A channel with a
-    single value has no variance: in training it raises ValueError.
+    weight (gamma), bias (beta), running_mean, running_var: (C,). In training the batch's own statistics are used, and
+    the running ones follow, running += momentum * (batch - running), with the unbiased variance (M-1 in place of M). In
+    evaluation the running ones are used: an image's result no longer depends on the others in its batch. forward raises
+    ValueError in training if a channel has a single value, and so no variance.
     """
 
     def __init__(self, num_features, eps=1e-5, momentum=0.1, *, dtype="float32"):
@@ -56,33 +58,31 @@ class BatchNorm2d(Layer):
 
     def forward(self, x):
         checks.array("x", x, {"C": self.num_features, "H": None, "W": None, "N": None}, like=self.weight.data)
-        xp, M = namespace(x), x.shape[1] * x.shape[2] * x.shape[3]
+        xp, M = namespace(x), prod(x.shape[1:])
         if self.training:
             if M == 1:
-                raise ValueError(f"x: got shape {tuple(x.shape)}, expected more than one value a channel while training")
+                raise ValueError(f"x: got shape {tuple(x.shape)}, expected more than one value a channel in training")
             mean = xp.mean(x, axis=(1, 2, 3))
             xc = x - _row(mean)
-            var = _dot(xc, xc) / M  # of the centred values: mean(x^2) - mean^2 loses all digits when the mean is large
+            var = _dot(xc, xc) / M  # not mean(x^2) - mean^2, which loses all digits when the mean is large
             for running, batch in ((self.running_mean, mean), (self.running_var, var * (M / (M - 1)))):
                 running.data = running.data + self.momentum * (batch - running.data)
         else:
             xc, var = x - _row(self.running_mean.data), self.running_var.data
         s = 1 / xp.sqrt(var + self.eps)
-        self.keep(xc, s, self.training)
         y = xc * _row(self.weight.data * s)
         y += _row(self.bias.data)
-        return y
+        return self.keep(y, xc, s, self.training)
 
     def backward(self, dy, input_grad=True):
-        xc, s, training = self.kept()
-        checks.array("dy", dy, dict(zip("CHWN", xc.shape)), like=xc)
+        xc, s, training = self.kept(dy)
         self.weight.grad = _dot(dy, xc) * s  # sum dy xhat
         self.bias.grad = namespace(dy).sum(dy, axis=(1, 2, 3))  # sum dy
         if not input_grad:
             return None
         if not training:  # the running statistics are constants: only the scale remains
             return dy * _row(self.weight.data * s)
-        M = xc.shape[1] * xc.shape[2] * xc.shape[3]
+        M = prod(dy.shape[1:])
         dx = xc * _row(-s * self.weight.grad / M)  # - xhat mean(dy xhat)
         dx += dy
         dx -= _row(self.bias.grad / M)  # - mean(dy)

@@ -121,22 +121,22 @@ def parameters(value):
 
 
 def array(name, x, dims=None, like=None):
-    """Check that `x` is a float array with the named axes `dims` ({axis: its length, or None for any}), if given.
+    """Check that `x` is a float array, with axes of the lengths `dims` if given: a tuple, or {axis: length or None}.
 
-    With `like`, also that it comes from the same library and has the same dtype as that array.
+    like: an array, or its (backend, dtype): x must come from the same library and have the same dtype.
     """
     backend = backend_of(x, name)
-    if like is not None and backend is not backend_of(like):
-        raise TypeError(f"{name}: got a {backend.name} array, expected a {backend_of(like).name} one like the "
-                        "weights': move the model with model.to(...) or the data with Backend.from_numpy")
-    if x.dtype not in (backend.xp.float32, backend.xp.float64):
+    if like is not None:
+        other, dtype = like if isinstance(like, tuple) else (backend_of(like), like.dtype)
+        if backend is not other:
+            raise TypeError(f"{name}: got a {backend.name} array, expected a {other.name} one like the weights': "
+                            "move the model with model.to(...) or the data with Backend.from_numpy")
+        if x.dtype != dtype:
+            raise TypeError(f"{name}: got dtype {x.dtype}, expected {dtype} as the weights have")
+    elif x.dtype not in (backend.xp.float32, backend.xp.float64):
         raise TypeError(f"{name}: got dtype {x.dtype}, expected float32 or float64")
-    if like is not None and x.dtype != like.dtype:
-        raise TypeError(f"{name}: got dtype {x.dtype}, expected {like.dtype} as the weights have")
-    dims = dict.fromkeys(range(len(x.shape))) if dims is None else dims
-    fits = len(x.shape) == len(dims) and all(
-        got > 0 and want in (None, got) for got, want in zip(x.shape, dims.values()))
-    if not fits:
-        named = {axis if isinstance(axis, str) else f"axis {axis}": length for axis, length in dims.items()}
-        expected = ", ".join(axis if length is None else f"{axis}={length}" for axis, length in named.items())
-        raise ValueError(f"{name}: got shape {tuple(x.shape)}, expected ({expected}), no axis empty")
+    expected = x.shape if dims is None else dims if isinstance(dims, tuple) else tuple(dims.values())
+    if len(x.shape) != len(expected) or any(got == 0 or want not in (None, got) for got, want in zip(x.shape, expected)):
+        axes = expected if dims is None or dims is expected else (
+            axis if length is None else f"{axis}={length}" for axis, length in dims.items())
+        raise ValueError(f"{name}: got shape {tuple(x.shape)}, expected ({', '.join(map(str, axes))}), no axis empty")

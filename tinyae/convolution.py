@@ -2,19 +2,18 @@
 
 With the patches of an image as columns (patches.py), a convolution is one matrix product: an output pixel is a weighted
 sum over its patch, y = W im2col(x), with the weight (O, C, kh, kw) read as a matrix O x (C*kh*kw). The matrix rules of
-layers.py give its derivatives, and the chain rule through im2col is im2col's adjoint, col2im: a pixel that was copied into
-several overlapping patches reached y through each of them, so what comes back from each is added.
+layers.py give its derivatives, and the chain rule through im2col is im2col's adjoint, col2im: a pixel that was copied
+into several overlapping patches reached y through each of them, so what comes back from each is added.
 
-A transposed convolution is that input gradient taken as a layer: every input pixel spreads over a patch of the output, and
-where patches overlap they add. Its backward therefore needs nothing new:
+A transposed convolution is that input gradient taken as a layer: every input pixel spreads over a patch of the output,
+and where patches overlap they add. Its backward therefore needs nothing new:
 
                       forward                 input gradient           weight gradient
     Conv2d            y = W im2col(x)         dx = col2im(W^T dy)      dW = dy im2col(x)^T
     ConvTranspose2d   y = col2im(W^T x)       dx = W im2col(dy)        dW = x im2col(dy)^T
 
-In both, the rows of W belong to the small image (Conv2d's output, ConvTranspose2d's input), its columns to patches of the
-large one. With the batch last, forward and input gradient are ONE product over all positions of all images, and no result
-needs reordering; the weight gradient is summed position by position (outer_sum).
+In both, the rows of W belong to the small image (Conv2d's output, ConvTranspose2d's input), its columns to patches of
+the large one. The batch being last, each is one product over all positions of all images, and nothing is reordered.
 """
 
 from . import checks
@@ -26,19 +25,18 @@ from .patches import col2im, conv_size, im2col, transposed_size
 def product(matrix, a):
     """matrix (R, K) times a (K, H, W, N), at every position of every image: (R, H, W, N)."""
     xp = namespace(a)
-    return xp.reshape(matrix @ xp.reshape(a, (a.shape[0], -1)), (matrix.shape[0], *a.shape[1:]))
+    return xp.reshape(matrix @ xp.reshape(a, (a.shape[0], -1)), (-1, *a.shape[1:]))
 
 
 def outer_sum(a, b):
-    """a b^T for a (R, H, W, N) and b (K, H, W, N): the sum over positions and images of a's column times b's, (R, K).
+    """a b^T, for a (R, H, W, N) and b (K, H, W, N): summed over positions and images, (R, K).
 
-    As one product it would be skinny, R and K tens, positions times images tens of thousands, and libraries are slow at
-    that. A product over the images for each position, and those summed, is the same matrix, to rounding, and faster (lesson 4).
+    A small result of very long rows is a shape that libraries are slow at: one product a row of positions is faster.
     """
     xp = namespace(a)
-    a = xp.permute_dims(xp.reshape(a, (a.shape[0], -1, a.shape[-1])), (1, 2, 0))  # (H*W, N, R)
-    b = xp.permute_dims(xp.reshape(b, (b.shape[0], -1, b.shape[-1])), (1, 0, 2))  # (H*W, K, N)
-    return xp.sum(b @ a, axis=0).T  # sum of (H*W, K, R) -> (K, R) -> (R, K)
+    a = xp.permute_dims(xp.reshape(a, (*a.shape[:2], -1)), (1, 2, 0))  # (H, W*N, R)
+    b = xp.permute_dims(xp.reshape(b, (*b.shape[:2], -1)), (1, 0, 2))  # (H, K, W*N)
+    return xp.sum(b @ a, axis=0).T  # (H, K, R) -> (K, R) -> (R, K)
 
 
 class _Convolution(Layer):
@@ -58,13 +56,12 @@ class _Convolution(Layer):
 
     def check_input(self, x):
         checks.array("x", x, {"C": self.in_channels, "H": None, "W": None, "N": None}, like=self.weight.data)
-        return self.output_size(x.shape[1:3])
 
-    def check_upstream(self, dy, size, like):
-        checks.array("dy", dy, {"O": self.out_channels, "OH": size[0], "OW": size[1], "N": like.shape[-1]}, like=like)
+    def add_bias(self, y):
+        y += self.bias.data[:, None, None, None]  # at every position of every image, so its gradient is a sum over them
+        return y
 
     def store_gradients(self, dy, dw):
-        """dw: (rows, columns*kh*kw). The bias is added at every position of every image, so it gets the sum of dy."""
         self.weight.grad = namespace(dy).reshape(dw, self.weight.data.shape)
         self.bias.grad = namespace(dy).sum(dy, axis=(1, 2, 3))
 
@@ -74,8 +71,8 @@ class Conv2d(_Convolution):
 
         y[o, a, b, n] = bias[o] + sum_{c,i,j} weight[o, c, i, j] x[c, a*sh + i - ph, b*sw + j - pw, n]
 
-    weight: (O, C, kh, kw), bias: (O,). OH = (H + 2 ph - kh) // sh + 1, OW likewise. A kernel larger than the padded image
-    raises ValueError. seed: for the initial weights, an int or a NumPy Generator.
+    weight: (O, C, kh, kw), bias: (O,). OH = (H + 2 ph - kh) // sh + 1, OW likewise. seed: for their first values, an
+    int or a Generator. forward raises ValueError for a kernel larger than the padded image.
     """
 
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, *, dtype="float32", seed=None):
@@ -83,25 +80,16 @@ class Conv2d(_Convolution):
         self.weight, self.bias = uniform_parameters(
             (out_channels, in_channels, *self.kernel_size), out_channels, dtype, seed)
 
-    def output_size(self, size):
-        """(OH, OW) for an image of size (H, W)."""
-        output = tuple(map(conv_size, size, *self.geometry))
-        if min(output) < 1:
-            raise ValueError(f"kernel_size: got {self.kernel_size}, expected at most the image plus twice the padding: "
-                             f"x is {tuple(size)}, padding {self.padding}")
-        return output
-
     def forward(self, x):
         self.check_input(x)
+        if min(map(conv_size, x.shape[1:3], *self.geometry)) < 1:
+            raise ValueError(f"kernel_size: got {self.kernel_size}, expected at most the image plus twice the padding: "
+                             f"x is {tuple(x.shape[1:3])}, padding {self.padding}")
         cols = im2col(x, *self.geometry)  # (C*kh*kw, OH, OW, N)
-        self.keep(cols, x.shape)
-        y = product(self.matrix(), cols)  # (O, OH, OW, N)
-        y += self.bias.data[:, None, None, None]
-        return y
+        return self.keep(self.add_bias(product(self.matrix(), cols)), cols, x.shape)  # y = W im2col(x) + bias
 
     def backward(self, dy, input_grad=True):
-        cols, shape = self.kept()
-        self.check_upstream(dy, cols.shape[1:3], like=cols)
+        cols, shape = self.kept(dy)
         self.store_gradients(dy, outer_sum(dy, cols))  # dW = dy im2col(x)^T
         if input_grad:
             return col2im(product(self.matrix().T, dy), shape, *self.geometry)  # dx = col2im(W^T dy)
@@ -112,9 +100,9 @@ class ConvTranspose2d(_Convolution):
 
         y[o, a*sh + i - ph, b*sw + j - pw, n] += sum_c weight[c, o, i, j] x[c, a, b, n]        (and bias[o] once)
 
-    weight: (C, O, kh, kw), bias: (O,). OH = (H-1) sh - 2 ph + kh + output_padding, OW likewise. output_padding, below the
-    stride, chooses among the sizes that a Conv2d would shrink to H; it adds rows below and columns at the right, which
-    the patches may or may not reach. seed: for the initial weights, an int or a NumPy Generator.
+    weight: (C, O, kh, kw), bias: (O,). OH = (H-1) sh - 2 ph + kh + output_padding, OW likewise. output_padding, below
+    the stride, chooses among the sizes that a Conv2d would shrink to H; it adds rows below and columns at the right,
+    which the patches may or may not reach. seed: for the first values, an int or a Generator.
     """
 
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, output_padding=0, *,
@@ -126,23 +114,17 @@ class ConvTranspose2d(_Convolution):
         self.weight, self.bias = uniform_parameters(
             (in_channels, out_channels, *self.kernel_size), out_channels, dtype, seed)
 
-    def output_size(self, size):
-        """(OH, OW) for an image of size (H, W)."""
-        output = tuple(map(transposed_size, size, *self.geometry, self.output_padding))
-        if min(output) < 1:
-            raise ValueError(f"padding: got {self.padding}, expected less: the output would be {output}")
-        return output
-
     def forward(self, x):
-        shape = (self.out_channels, *self.check_input(x), x.shape[-1])
-        self.keep(x)
-        y = col2im(product(self.matrix().T, x), shape, *self.geometry)  # (O*kh*kw, H, W, N) -> (O, OH, OW, N)
-        y += self.bias.data[:, None, None, None]
-        return y
+        self.check_input(x)
+        size = tuple(map(transposed_size, x.shape[1:3], *self.geometry, self.output_padding))
+        if min(size) < 1:
+            raise ValueError(f"padding: got {self.padding}, expected less: the output would be {size}")
+        spread = product(self.matrix().T, x)  # (O*kh*kw, H, W, N)
+        y = col2im(spread, (self.out_channels, *size, x.shape[-1]), *self.geometry)  # y = col2im(W^T x) + bias
+        return self.keep(self.add_bias(y), x)
 
     def backward(self, dy, input_grad=True):
-        (x,) = self.kept()
-        self.check_upstream(dy, self.output_size(x.shape[1:3]), like=x)
+        (x,) = self.kept(dy)
         cols = im2col(dy, *self.geometry)  # (O*kh*kw, H, W, N): the patch of dy that each pixel of x was spread over
         self.store_gradients(dy, outer_sum(x, cols))  # dW = x im2col(dy)^T
         if input_grad:

@@ -7,22 +7,22 @@ class _Found(Exception):
     """The search is over; its text says where."""
 
 
-def _leaves(layer, name=""):
+def leaves(layer, name=""):
     """(dotted name, layer) of the layers that hold no others, in the order of forward."""
     inner = [(child_name, child) for child_name, child in layer.children() if hasattr(child, "forward")]
+    for child_name, child in inner:
+        yield from leaves(child, f"{name}.{child_name}".lstrip("."))
     if not inner:
         yield name, layer
-    for child_name, child in inner:
-        yield from _leaves(child, f"{name}.{child_name}".lstrip("."))
 
 
 def _finite(x):
     return bool(namespace(x).all(namespace(x).isfinite(x)))
 
 
-def _watch(name, layer):
+def _watch(what, layer):
     """Make this one layer check what it returns and the gradients it stores."""
-    forward, backward, what = layer.forward, layer.backward, f"{name} ({type(layer).__name__})"
+    forward, backward = layer.forward, layer.backward
 
     def watched_forward(x):
         y = forward(x)
@@ -33,9 +33,8 @@ def _watch(name, layer):
 
     def watched_backward(dy, **how):
         dx = backward(dy, **how)
-        for made in [dx, *(p.grad for p in layer.parameters())]:
-            if made is not None and not _finite(made):
-                raise _Found(f"in a gradient that {what} computed")
+        if not all(_finite(made) for made in (dx, *(p.grad for p in layer.parameters())) if made is not None):
+            raise _Found(f"in a gradient that {what} computed")
         return dx
 
     layer.forward, layer.backward = watched_forward, watched_backward
@@ -45,14 +44,13 @@ def first_nonfinite(training, x, target):
     """Take one training step with every layer watched; where the first non-finite value appeared, or None."""
     if not (_finite(x) and _finite(target)):
         return "in the images themselves, before the first layer"
-    leaves = list(_leaves(training.model))
-    for name, layer in leaves:
-        _watch(name, layer)
+    watched = list(leaves(training.model))
+    for name, layer in watched:
+        _watch(f"{name} ({type(layer).__name__})", layer)
     try:
-        loss = training.train_step(x, target)
-        return None if _finite(loss) else "in the loss"
+        return None if _finite(training.train_step(x, target)) else "in the loss"
     except _Found as found:
         return str(found)
     finally:
-        for _, layer in leaves:
+        for _, layer in watched:
             del layer.forward, layer.backward  # the class's own methods show again

@@ -1,15 +1,15 @@
 """What every layer shares: its parameters, their names, and where they live.
 
-A layer is a function y = f(x; w) that also answers the one question of backpropagation: if the loss L changes by dL/dy
-with my output, by how much does it change with my input and my weights? By the chain rule:
+A layer is a function y = f(x; w) that also answers the one question of backpropagation: if the loss L changes by
+dy = dL/dy with my output, by how much does it change with my input, and with my weights? By the chain rule:
 
-    forward(x)        computes y, and keeps what the derivative will need
-    backward(dy)      given dy = dL/dy, multiplies by the derivative: stores dL/dw, returns dx = dL/dx
-                      (with input_grad=False only dL/dw is wanted: it returns None)
+    forward(x)      computes y, and keeps what the derivative will need
+    backward(dy)    multiplies dy by the derivative: stores dL/dw, returns dx = dL/dx
+                    (the first layer of all may spare itself dx: with input_grad=False it returns None)
 
-dy always has y's shape, dx x's. Layers work batch last: images are (C, H, W, N), vectors (features, N). What forward and
-backward return is the caller's, no later call writes into it. What they are given they only read; forward may keep x, so
-leave it as it is until backward. backward belongs to the latest forward.
+dy always has y's shape, dx x's. Layers work batch last: images are (C, H, W, N), vectors (features, N). A layer only
+reads what it is given, and writes only into arrays that it made in that call: what it returns is the caller's. backward
+belongs to the latest forward, which may have kept x itself: leave x as it is until then.
 """
 
 from . import checks
@@ -27,8 +27,8 @@ class Parameter:
 
 
 def uniform_parameters(shape, bias_size, dtype, seed):
-    """A new weight of `shape` and a bias, both uniform in +-1/sqrt(fan_in) (PyTorch's default), fan_in = all of shape but
-    its first axis: a sum of fan_in such terms is of order one, however wide the layer."""
+    """A new weight of `shape` and its bias, uniform in +-1/sqrt(fan_in) (PyTorch's default). fan_in is all of shape
+    but its first axis: a sum of so many such terms is of order one, however wide the layer."""
     dtype, rng, bound = checks.dtype(dtype), checks.generator(seed), host.prod(shape[1:]) ** -0.5
     return [Parameter(rng.uniform(-bound, bound, size).astype(dtype)) for size in (shape, (bias_size,))]
 
@@ -39,15 +39,18 @@ class Layer:
     training = True
     _kept = None
 
-    def keep(self, *what):
-        """Keep what backward needs, until the next forward."""
-        self._kept = what
+    def keep(self, y, *what):
+        """Keep `what` backward needs, until the next forward, and the form of y, which dy must have; returns y."""
+        self._kept = y.shape, (backend_of(y), y.dtype), what
+        return y
 
-    def kept(self):
-        """What the latest forward kept. Raises ValueError if there was none."""
+    def kept(self, dy):
+        """What the latest forward kept. Raises ValueError if there was none, that or TypeError if dy is not like its y."""
         if self._kept is None:
             raise ValueError(f"{type(self).__name__}: backward before forward; call forward(x) first")
-        return self._kept
+        shape, like, what = self._kept
+        checks.array("dy", dy, shape, like)
+        return what
 
     def children(self):
         """(name, Parameter or Layer) for each this layer holds, in the order they were made."""
@@ -61,12 +64,12 @@ class Layer:
 
     def parameters(self):
         """The trainable Parameters, for an optimiser."""
-        return [parameter for _, parameter in self.named_parameters() if parameter.trainable]
+        return [p for _, p in self.named_parameters() if p.trainable]
 
     def gradients(self):
-        """{name: dL/d(parameter)} of the latest backward, as NumPy arrays."""
+        """{name: dL/d(parameter)} of the latest backward, as NumPy arrays. Raises ValueError before the first."""
         if any(p.grad is None for p in self.parameters()):
-            raise ValueError(f"{type(self).__name__}: gradients before backward; call forward(x) and backward(dy) first")
+            raise ValueError(f"{type(self).__name__}: gradients before backward; call forward(x), then backward(dy)")
         return {name: to_numpy(p.grad) for name, p in self.named_parameters() if p.trainable}
 
     def state_dict(self):

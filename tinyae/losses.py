@@ -1,30 +1,25 @@
 """The loss: one number that says how far the output is from what it should be."""
 
+from math import prod
+
 from . import checks
 from .backend import namespace
 
 
 class MSELoss:
-    """Mean squared error over all entries, L = 1/K sum (y - target)^2, K = the number of entries of y.
+    """Mean squared error over all K entries: L = 1/K sum (y - target)^2, so dL/dy = 2 (y - target) / K."""
 
-        dL/dy = 2 (y - target) / K
-    """
-
-    _kept = None
+    _difference = None
 
     def forward(self, y, target):
         """L for y and target of one shape: a 0-d array on their device, not read back."""
         checks.array("y", y)
-        checks.array("target", target, dict(enumerate(y.shape)), like=y)
-        xp = namespace(y)
-        self._kept = difference = y - target
-        return xp.asarray(xp.mean(difference * difference))
+        checks.array("target", target, tuple(y.shape), like=y)
+        self._difference = y - target
+        return namespace(y).asarray(namespace(y).mean(self._difference * self._difference))
 
     def backward(self):
-        """dL/dy. Raises ValueError before a forward."""
-        if self._kept is None:
+        """dL/dy, of y's shape. Raises ValueError before a forward."""
+        if self._difference is None:
             raise ValueError("MSELoss: backward before forward; call forward(y, target) first")
-        K = 1
-        for length in self._kept.shape:
-            K *= length
-        return self._kept * (2 / K)
+        return self._difference * (2 / prod(self._difference.shape))

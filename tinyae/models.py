@@ -15,8 +15,8 @@ class Sequential(Layer):
     """
 
     def __init__(self, *layers):
-        named = layers[0] if len(layers) == 1 and isinstance(layers[0], dict) else {str(i): x for i, x in enumerate(layers)}
-        self.layers = checks.layers(named, Layer)
+        named = layers[0] if len(layers) == 1 and isinstance(layers[0], dict) else dict(enumerate(layers))
+        self.layers = checks.layers({str(name): layer for name, layer in named.items()}, Layer)
 
     def children(self):
         return list(self.layers.items())
@@ -27,11 +27,12 @@ class Sequential(Layer):
         return x
 
     def backward(self, dy, input_grad=True):
-        """dL/dx; or None with input_grad=False, which spares the first layer that work: nothing lies before it."""
+        """dL/dx; or with input_grad=False None, which spares the first layer that work: nothing lies before it."""
         first, *rest = self.layers.values()
         for layer in reversed(rest):
             dy = layer.backward(dy)
-        return first.backward(dy) if input_grad else first.backward(dy, input_grad=False)
+        dx = first.backward(dy) if input_grad else first.backward(dy, input_grad=False)
+        return dx if input_grad else None
 
 
 def _batch_last(x):
@@ -45,16 +46,15 @@ def _batch_first(x):
 
 
 class AnelloAutoencoder(Layer):
-    """Anello's convolutional autoencoder (2022): an image squeezed into latent_dim numbers, the code, and rebuilt from it.
+    """Anello's convolutional autoencoder (2022): an image squeezed into latent_dim numbers, its code, and rebuilt.
 
-    Takes and gives images (N, 1, 28, 28), the rebuilt ones in (0, 1); codes are (N, latent_dim). Inside, the batch is last.
-    width: channels after the first convolution, each of the next two doubles them (Anello's: 8). seed: for the initial
-    weights, an int or a NumPy Generator.
+    Takes and gives images (N, 1, 28, 28), the rebuilt ones in (0, 1); codes are (N, latent_dim). Inside, the batch is
+    last. width: channels after the first convolution, each of the next two doubles them (Anello's: 8). seed: for the
+    first weights, an int or a Generator.
     """
 
     def __init__(self, latent_dim=4, *, width=8, dtype="float32", seed=None):
-        self.latent_dim = checks.integer("latent_dim", latent_dim, at_least=1)
-        w = checks.integer("width", width, at_least=1)
+        self.latent_dim, w = checks.integer("latent_dim", latent_dim, 1), checks.integer("width", width, 1)
         how = {"dtype": checks.dtype(dtype), "seed": checks.generator(seed)}  # one generator, used in order
         self.encoder = Sequential({
             "encoder_cnn": Sequential(                                         # 1 x 28 x 28
@@ -63,8 +63,7 @@ class AnelloAutoencoder(Layer):
                 BatchNorm2d(2 * w, dtype=dtype), ReLU(),
                 Conv2d(2 * w, 4 * w, 3, stride=2, padding=0, **how), ReLU()),  # 32 x 3 x 3
             "flatten": Flatten(),                                              # 288
-            "encoder_lin": Sequential(Linear(36 * w, 128, **how), ReLU(), Linear(128, latent_dim, **how)),
-        })
+            "encoder_lin": Sequential(Linear(36 * w, 128, **how), ReLU(), Linear(128, latent_dim, **how))})
         self.decoder = Sequential({
             "decoder_lin": Sequential(Linear(latent_dim, 128, **how), ReLU(), Linear(128, 36 * w, **how), ReLU()),
             "unflatten": Unflatten((4 * w, 3, 3)),                             # 32 x 3 x 3
@@ -74,8 +73,7 @@ class AnelloAutoencoder(Layer):
                 ConvTranspose2d(2 * w, w, 3, stride=2, padding=1, output_padding=1, **how),  # 8 x 14 x 14
                 BatchNorm2d(w, dtype=dtype), ReLU(),
                 ConvTranspose2d(w, 1, 3, stride=2, padding=1, output_padding=1, **how)),     # 1 x 28 x 28
-            "sigmoid": Sigmoid(),
-        })
+            "sigmoid": Sigmoid()})
 
     def encode(self, x):
         """Images (N, 1, 28, 28) -> codes (N, latent_dim)."""

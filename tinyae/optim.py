@@ -17,35 +17,32 @@ class Adam:
         v = beta2 v + (1 - beta2) g^2             running mean of g^2: the size
         theta -= lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
 
-    The averages start at 0, so after t steps their weights sum to 1 - beta^t only; dividing by it makes them true averages.
-    Left out, m would start 10 times too small and sqrt(v) 32 times: the first steps would be three to six times too long.
+    The averages start at 0, so after t steps their weights sum to 1 - beta^t only; dividing by it makes them true
+    averages. Left out, m would start 10 times too small and sqrt(v) 32 times: the first steps three to six times too long.
 
-    parameters: a layer's parameters(). Laid end to end they are one vector theta, so that each formula is one line for all,
-    and a dozen kernel launches on a GPU instead of a dozen for every layer.
+    parameters: a layer's parameters(). Laid end to end they are one vector theta, so that each formula is one line for
+    all, and a dozen kernel launches on a GPU instead of a dozen for every layer.
     """
 
     def __init__(self, parameters, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0):
         self.parameters = checks.parameters(parameters)
-        self.lr = checks.number("lr", lr, 0)
-        self.betas = checks.betas(betas)
-        self.eps = checks.number("eps", eps, 0)
-        self.weight_decay = checks.number("weight_decay", weight_decay, 0)
+        self.lr, self.betas = checks.number("lr", lr, 0), checks.betas(betas)
+        self.eps, self.weight_decay = checks.number("eps", eps, 0), checks.number("weight_decay", weight_decay, 0)
         self.t, self.m, self.v = 0, None, None
 
     def step(self):
-        """Change every parameter once, by the gradients of the latest backward."""
+        """Change every parameter once, by the gradients of the latest backward. Raises ValueError before the first."""
         if any(p.grad is None for p in self.parameters):
             raise ValueError("Adam: step before backward; a parameter has no gradient yet")
         xp = namespace(self.parameters[0].data)
-        theta = xp.concat([xp.reshape(p.data, (-1,)) for p in self.parameters])
-        g = xp.concat([xp.reshape(p.grad, (-1,)) for p in self.parameters])
+        theta = xp.concat([p.data for p in self.parameters], axis=None)  # flattened, end to end
+        g = xp.concat([p.grad for p in self.parameters], axis=None)
         if self.m is None:
             self.m, self.v = xp.zeros_like(theta), xp.zeros_like(theta)
         checks.array("the averages of Adam", self.m, {"parameters": theta.shape[0]}, like=theta)
         (beta1, beta2), self.t = self.betas, self.t + 1
 
-        if self.weight_decay:
-            g += self.weight_decay * theta
+        g += self.weight_decay * theta
         self.m = beta1 * self.m + (1 - beta1) * g
         self.v = beta2 * self.v + (1 - beta2) * g * g
         size = xp.sqrt(self.v) / (1 - beta2**self.t) ** 0.5 + self.eps
@@ -54,5 +51,4 @@ class Adam:
         start = 0
         for p in self.parameters:
             stop = start + prod(p.data.shape)
-            p.data = xp.reshape(theta[start:stop], p.data.shape)
-            start = stop
+            p.data, start = xp.reshape(theta[start:stop], p.data.shape), stop

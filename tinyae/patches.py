@@ -5,19 +5,19 @@ column, and the sliding sum becomes one matrix product. im2col ("image to column
 
     cols[c, i, j, a, b, n] = x[c, a*sh + i - ph, b*sw + j - pw, n]      (0 where that is off the image)
 
-for channel c, offset (i, j) inside the kernel, position (a, b) in the output, image n. It only copies, so it is a
-linear map: each entry of cols is one entry of x, or zero. Its adjoint (its transpose, as a matrix) sends every entry
-of cols back to where it was copied from, and since overlapping patches copied the same pixel several times, what
-comes back is ADDED:
+for channel c, offset (i, j) in the kernel, position (a, b) in the output, image n. It only copies, so it is a linear
+map. Its adjoint (the transpose, seen as a matrix), col2im, sends every entry of cols back to the pixel it was copied
+from; overlapping patches copied the same pixel several times, so what comes back is ADDED:
 
     x[c, a*sh + i - ph, b*sw + j - pw, n] += cols[c, i, j, a, b, n]
 
-That is col2im. Both loop over the kh*kw offsets only, and move whole blocks of images at once: N is the last axis and
-contiguous in memory, so every copy runs along it.
+Both loop over the kh*kw offsets only, and move whole blocks of images: N is the last axis, and every copy runs along it.
 
 Letters, here and in every file: N images in the batch, C channels in, O channels out, H and W the height and width
 of an image, kh, kw of the kernel, sh, sw of the stride, ph, pw of the padding.
 """
+
+from functools import cache
 
 from .backend import namespace, zeros
 
@@ -33,47 +33,44 @@ def transposed_size(size, kernel, stride, padding, output_padding):
     return (size - 1) * stride - 2 * padding + kernel + output_padding
 
 
-def _touched(offset, size, positions, stride, padding):
-    """Along one axis, for one offset in the kernel: which positions see a pixel (not the padding), and which pixels.
+def _along(size, kernel, stride, padding):
+    """Along one axis, for each offset in the kernel that meets pixels at all: it, which positions do, which pixels.
 
-    Position a sees pixel a*stride + offset - padding, which must lie in [0, size).
+    Position a meets pixel a*stride + offset - padding, which must lie in [0, size).
     """
-    first = max(0, -((offset - padding) // stride))  # the smallest a with pixel >= 0: a division rounded up
-    last = min(positions - 1, (size - 1 + padding - offset) // stride)
-    if last < first:
-        return slice(0, 0), slice(0, 0)
-    start = first * stride + offset - padding
-    return slice(first, last + 1), slice(start, start + (last - first) * stride + 1, stride)
+    for offset in range(kernel):
+        first = max(0, -((offset - padding) // stride))  # the smallest a with pixel >= 0: a division rounded up
+        last = min(conv_size(size, kernel, stride, padding) - 1, (size - 1 + padding - offset) // stride)
+        if first <= last:
+            start = first * stride + offset - padding
+            yield offset, slice(first, last + 1), slice(start, start + (last - first) * stride + 1, stride)
 
 
-def _links(shape, kernel_size, stride, padding):
-    """The links between cols and x: for each offset (i, j), the slices of positions and the slices of pixels."""
-    _, H, W, _ = shape
-    (kh, kw), (sh, sw), (ph, pw) = kernel_size, stride, padding
-    rows = [_touched(i, H, conv_size(H, kh, sh, ph), sh, ph) for i in range(kh)]
-    columns = [_touched(j, W, conv_size(W, kw, sw, pw), sw, pw) for j in range(kw)]
-    for i, (a, h) in enumerate(rows):
-        for j, (b, w) in enumerate(columns):
-            yield i, j, a, b, h, w
+@cache  # it is the same for every batch
+def _links(H, W, kernel_size, stride, padding):
+    """All that im2col copies: [(i, j, positions a, positions b, pixels h, pixels w), ...]."""
+    rows, columns = (list(_along(*axis)) for axis in zip((H, W), kernel_size, stride, padding))
+    return [(i, j, a, b, h, w) for i, a, h in rows for j, b, w in columns]
 
 
 def im2col(x, kernel_size, stride, padding):
     """Every patch of x (C, H, W, N) as a column: a new array (C*kh*kw, OH, OW, N)."""
     C, H, W, N = x.shape
-    (kh, kw), (sh, sw), (ph, pw) = kernel_size, stride, padding
-    OH, OW = conv_size(H, kh, sh, ph), conv_size(W, kw, sw, pw)
-    cols = zeros((C, kh, kw, OH, OW, N), like=x)  # what no pixel is copied to stays 0: the padding
-    for i, j, a, b, h, w in _links(x.shape, kernel_size, stride, padding):
+    OH, OW = map(conv_size, (H, W), kernel_size, stride, padding)
+    cols = zeros((C, *kernel_size, OH, OW, N), like=x)  # what no pixel is copied to stays 0: the padding
+    for i, j, a, b, h, w in _links(H, W, kernel_size, stride, padding):
         cols[:, i, j, a, b, :] = x[:, h, w, :]
-    return namespace(x).reshape(cols, (C * kh * kw, OH, OW, N))
+    return namespace(x).reshape(cols, (-1, OH, OW, N))
 
 
 def col2im(cols, shape, kernel_size, stride, padding):
     """The adjoint of im2col: columns (C*kh*kw, OH, OW, N) added up into a new image of `shape` (C, H, W, N)."""
-    C, _, _, N = shape
-    _, OH, OW, _ = cols.shape
-    cols = namespace(cols).reshape(cols, (C, *kernel_size, OH, OW, N))
+    C, H, W, _ = shape
+    cols = namespace(cols).reshape(cols, (C, *kernel_size, *cols.shape[1:]))
     x = zeros(shape, like=cols)
-    for i, j, a, b, h, w in _links(shape, kernel_size, stride, padding):
-        x[:, h, w, :] += cols[:, i, j, a, b, :]
+    for i, j, a, b, h, w in _links(H, W, kernel_size, stride, padding):
+        if i < stride[0] and j < stride[1]:  # the first to reach these pixels: others come every stride later
+            x[:, h, w, :] = cols[:, i, j, a, b, :]
+        else:
+            x[:, h, w, :] += cols[:, i, j, a, b, :]
     return x

@@ -1,4 +1,4 @@
-"""Many trainings at once: in parallel through joblib, each saved after every epoch and found again when it is there."""
+"""Many trainings at once, through joblib: side by side, saved after every epoch, found again when they are there."""
 
 import contextlib
 import functools
@@ -28,16 +28,11 @@ def source_hash(*packages):
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
-def training_key(experiment, data, source):
-    """What a training's file is called: equal for equal settings, data and source, different for others."""
-    return hashlib.sha256(repr((experiment, data, source)).encode()).hexdigest()[:16]
-
-
 def training_paths(experiments, train_images, test_images, folder, source):
-    """{name: the file of that training} for experiments ({name: Experiment}) on these data."""
+    """{name: the file of that training}: another one for other settings, data or source."""
     data = hashlib.sha256(train_images.tobytes() + test_images.tobytes()).hexdigest()
-    safe = {name: re.sub(r"[^A-Za-z0-9.=]+", "-", name).strip("-") for name in experiments}
-    return {name: Path(folder) / f"{safe[name]}-{training_key(e, data, source)}.checkpoint"
+    key = lambda e: hashlib.sha256(repr((e, data, source)).encode()).hexdigest()[:16]
+    return {name: Path(folder) / f"{re.sub(r'[^A-Za-z0-9.=]+', '-', name).strip('-')}-{key(e)}.checkpoint"
             for name, e in experiments.items()}
 
 
@@ -73,23 +68,28 @@ def _workers_ignore_interrupts():
             signal.raise_signal(signal.SIGINT)
 
 
-def parallel(jobs, n_jobs=-1):
-    """Carry out joblib's delayed `jobs`, n_jobs at a time; yields their results one by one as they are done."""
-    results, before = None, set(multiprocessing.active_children())
-    try:
+@contextlib.contextmanager
+def workers(n_jobs=-1):
+    """A function that carries out joblib's delayed jobs, n_jobs at a time, and yields their results as they are done."""
+    results, before = [], set(multiprocessing.active_children())
+
+    def carry_out(jobs):
         with _workers_ignore_interrupts():
-            results = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")(jobs)
-        for result in results:
-            yield result
-    except BaseException:  # Ctrl-C, a job that failed, a caller who wants no more
-        with warnings.catch_warnings():  # joblib regrets that the work is cut short; it is meant to be
-            warnings.simplefilter("ignore")
-            if results:
-                results.close()
-        for worker in set(multiprocessing.active_children()) - before:  # interrupted early, joblib forgets some
-            if worker.name.startswith("LokyProcess"):
-                worker.terminate()
-        raise
+            results[:] = [pool(jobs)]
+        return results[0]
+
+    with joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered") as pool:
+        try:
+            yield carry_out
+        except BaseException:  # Ctrl-C, a job that failed, a caller who wants no more
+            with warnings.catch_warnings():  # joblib regrets that the work is cut short; it is meant to be
+                warnings.simplefilter("ignore")
+                for result in results:
+                    result.close()
+            for worker in set(multiprocessing.active_children()) - before:  # interrupted early, joblib forgets some
+                if worker.name.startswith("LokyProcess"):
+                    worker.terminate()
+            raise
 
 
 @functools.cache  # once in each process is enough
@@ -103,70 +103,18 @@ def _end_with(starter):
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _train(name, experiment, train_images, test_images, path, starter):
-    """In a worker of the process `starter`: finish one training, save it after every epoch; returns its name and state.
+def _one_epoch(name, experiment, state, train_images, test_images, starter):
+    """In a worker of the process `starter`: a training's state one epoch later.
 
     One BLAS thread each: the work is shared out between processes, and the result cannot depend on how many there are.
     """
-    def save(training):
-        checkpoint.save(path, training.state(), {"experiment": repr(experiment)})
-        path.with_suffix(".progress").write_text(f"{len(training.history)} {training.history[-1][1]:.4f}")
-
     if multiprocessing.current_process().name.startswith("LokyProcess"):  # not in `starter` itself, nor on a cluster
         _end_with(starter)
     with threadpool_limits(1):
-        training = resume(experiment, path, notice=lambda text: None).run(train_images, test_images, on_epoch=save)
-    path.with_suffix(".progress").unlink(missing_ok=True)
-    return name, training.state()
-
-
-class _Progress:
-    """One line on the terminal: what runs, at which epoch, with which loss, and how long it will still take.
-
-    The workers leave their epoch and loss in small files, which are read here twice a second; workers on other
-    machines, whose files are not seen, count when they are done.
-    """
-
-    def __init__(self, experiments, paths, done):
-        self.experiments, self.paths, self.finished = experiments, paths, set()
-        total = sum(e.epochs for e in experiments.values())
-        self.bar = tqdm(total=total, initial=done, unit="epoch", dynamic_ncols=True, disable=None)
-        self.over = threading.Event()
-        self.thread = threading.Thread(target=self._watch, daemon=True)
-
-    def _watch(self):
-        while not self.over.wait(0.5):
-            self.show()
-
-    def show(self):
-        epochs, running = 0, []
-        for name, e in self.experiments.items():
-            if name in self.finished:
-                epochs += e.epochs
-                continue
-            try:
-                epoch, loss = self.paths[name].with_suffix(".progress").read_text().split()
-                epochs += int(epoch)
-                running.append(f"{name} {epoch}/{e.epochs} loss {loss}")
-            except (OSError, ValueError):  # not begun, or just being written
-                pass
-        self.bar.set_description_str(" | ".join(running) or "starting", refresh=False)
-        self.bar.n = max(self.bar.n, epochs)
-        self.bar.refresh()
-
-    def finish(self, name, training):
-        self.finished.add(name)
-        if self.bar.disable:  # no terminal: a line for each training
-            print(f"{name}: {len(training.history)} epochs, test loss {training.history[-1][1]:.4f}", file=sys.stderr)
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.over.set()
-        self.thread.join()
-        self.bar.close()
+        training = Training(experiment)
+        if state:
+            training.restore(state)
+        return name, training.run(train_images, test_images, epochs=1).state()
 
 
 def train_all(experiments, train_images, test_images, folder, source, *, fresh=False, n_jobs=-1):
@@ -177,24 +125,35 @@ def train_all(experiments, train_images, test_images, folder, source, *, fresh=F
     one a core; inside `with joblib.parallel_config(backend="dask")` they run on that cluster.
     """
     paths = training_paths(experiments, train_images, test_images, folder, source)
-    pending, done = {}, 0
-    for name, e in experiments.items():
-        if fresh:
-            for file in (paths[name], checkpoint.previous(paths[name])):
-                file.unlink(missing_ok=True)
-        training = resume(e, paths[name])
-        if len(training.history) == e.epochs:
-            yield name, training
-        else:
-            pending[name], done = e, done + len(training.history)
+    for path in paths.values() if fresh else ():
+        for file in (path, checkpoint.previous(path)):
+            file.unlink(missing_ok=True)
+    trainings = {name: resume(e, paths[name]) for name, e in experiments.items()}
+    left = lambda name: experiments[name].epochs - len(trainings[name].history)
+    yield from ((name, trainings[name]) for name in experiments if not left(name))
+    pending = [name for name in experiments if left(name)]
     if not pending:
         return
-    if any(e.backend != "numpy" for e in pending.values()):
+    if any(experiments[name].backend != "numpy" for name in pending):
         n_jobs = 1  # one device: side by side they would only wait for each other
-    jobs = [joblib.delayed(_train)(name, e, train_images, test_images, paths[name], os.getpid())
-            for name, e in pending.items()]
-    with _Progress(pending, paths, done) as progress:
-        for name, state in parallel(jobs, min(n_jobs, len(pending))):
-            training = Training(experiments[name]).restore(state)
-            progress.finish(name, training)
-            yield name, training
+    n_jobs = min(joblib.effective_n_jobs(n_jobs), len(pending))
+    total, left_over = sum(experiments[name].epochs for name in pending), sum(map(left, pending))
+    with (workers(n_jobs) as carry_out,
+          tqdm(total=total, initial=total - left_over, unit="epoch", dynamic_ncols=True, disable=None) as bar):
+        while pending:
+            # An epoch of each, those furthest behind first, in numbers that leave no core idle: three trainings on two
+            # cores take as long as one and a half, not as two.
+            pending.sort(key=left, reverse=True)
+            now = pending[:len(pending) // n_jobs * n_jobs or None]
+            bar.set_description_str(", ".join(now[:n_jobs]))
+            for name, state in carry_out(joblib.delayed(_one_epoch)(
+                    name, experiments[name], trainings[name].history and trainings[name].state(),
+                    train_images, test_images, os.getpid()) for name in now):
+                history = trainings[name].restore(state).history
+                checkpoint.save(paths[name], state, {"experiment": repr(experiments[name])})
+                bar.set_description_str(f"{name} {len(history)}/{experiments[name].epochs} loss {history[-1][1]:.4f}")
+                bar.update()
+                if bar.disable and not left(name):  # no terminal: a line for each training
+                    print(f"{name}: {len(history)} epochs, test loss {history[-1][1]:.4f}", file=sys.stderr)
+            yield from ((name, trainings[name]) for name in now if not left(name))
+            pending = [name for name in pending if left(name)]

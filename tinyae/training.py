@@ -4,8 +4,8 @@ Everything happens where the images are put: shuffling, corrupting, forward, los
 epoch stay there too and are read back once, at its end: on a GPU every reading makes the processor wait.
 """
 
-import math
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from . import checks
@@ -14,6 +14,10 @@ from .diagnosis import first_nonfinite
 from .losses import MSELoss
 from .models import AnelloAutoencoder
 from .optim import Adam
+
+# Every step makes new arrays and lets the old ones go. glibc would return their memory to the system and fetch it again,
+# page by page, until it has once seen a block of almost this size freed (lesson 4). Elsewhere nothing is lost.
+KEPT_MEMORY = 2**25 - 2**16  # bytes
 
 
 class TrainingDiverged(ArithmeticError):
@@ -79,36 +83,25 @@ def batches(pixels, experiment, rng, shuffle=None):
         chosen = slice(start, min(start + experiment.batch_size, pixels.shape[0]))  # the standard wants stops within
         some = pixels[chosen, ...] if shuffle is None else namespace(pixels).take(pixels, shuffle[chosen], axis=0)
         clean = to_range(some, experiment.pixel_range)
-        seen = experiment.corruption(clean, rng) if experiment.corruption else clean
-        x = _along_batch(seen)
-        if seen is clean or not experiment.clean_target:
-            yield x, x
-        else:
-            yield x, _along_batch(clean)
-
-
-def mean_over_images(losses, M, batch_size):
-    """The mean loss an image from the mean losses of its batches, all of batch_size but perhaps the last."""
-    sizes = host.full(len(losses), batch_size)
-    sizes[-1] = M - batch_size * (len(losses) - 1)
-    return float(host.average(losses.astype("float64"), weights=sizes))
+        x = _along_batch(experiment.corruption(clean, rng) if experiment.corruption else clean)
+        yield x, _along_batch(clean) if experiment.corruption and experiment.clean_target else x
 
 
 class Training:
     """An experiment under way: its model, its optimiser and its history, to be saved and resumed after any epoch.
 
-    history: [(train loss, test loss), ...], one pair an epoch: the mean over the epoch's batches while learning, and
-    over the test images after it, with batch norm in evaluation mode.
+    history: [(train loss, test loss), ...], one pair an epoch: the mean over the images while learning, and over the
+    test images after it, with batch norm in evaluation mode. first_model: the model as it was after one epoch.
     """
 
     def __init__(self, experiment):
+        host.empty(KEPT_MEMORY, "uint8")  # allocated and freed at once
         self.experiment = experiment
         self.backend, self.device = choose(experiment.backend)
-        self.model = AnelloAutoencoder(experiment.latent_dim, seed=experiment.seed).to(self.backend.name)
+        self.model, self.first_model = (
+            AnelloAutoencoder(experiment.latent_dim, seed=experiment.seed).to(self.backend.name) for _ in range(2))
         self.optimizer = Adam(self.model.parameters(), lr=experiment.lr, weight_decay=experiment.weight_decay)
-        self.loss = MSELoss()
-        self.history = []
-        self.after_first = None  # the weights after the first epoch, for the pictures
+        self.loss, self.history = MSELoss(), []
 
     # -- one epoch --
 
@@ -139,43 +132,61 @@ class Training:
     # -- all epochs --
 
     @host.errstate(over="ignore", invalid="ignore", divide="ignore")  # they are looked for below, and explained
-    def run(self, train_images, test_images, on_epoch=None):
-        """Train until `experiment.epochs` are done, from where the history ends. Returns self.
+    def run(self, train_images, test_images, epochs=None):
+        """Train `epochs` more, or until experiment.epochs are done; returns self.
 
-        train_images, test_images: (M, 28, 28), uint8, NumPy arrays. on_epoch(self) is called after each epoch.
-        Raises TrainingDiverged at the end of an epoch whose loss is not finite, with the state before that epoch.
+        train_images, test_images: (M, 28, 28), uint8, NumPy arrays. Raises TrainingDiverged at the end of an epoch whose
+        loss is not finite, with the state before that epoch.
         """
         for name, images in (("train_images", train_images), ("test_images", test_images)):
             if getattr(images, "dtype", None) != "uint8" or len(images.shape) != 3 or 0 in images.shape:
                 raise TypeError(f"{name}: got {getattr(images, 'dtype', type(images).__name__)} "
                                 f"{getattr(images, 'shape', '')}, expected uint8 images (M, 28, 28)")
         train, test = self.backend.from_numpy(train_images), self.backend.from_numpy(test_images)
-        while len(self.history) < self.experiment.epochs:
-            epoch, before = len(self.history) + 1, self.snapshot()
+        last = self.experiment.epochs if epochs is None else min(len(self.history) + epochs, self.experiment.epochs)
+        for epoch in range(len(self.history) + 1, last + 1):
+            before = self._arrays()
             train_losses, test_losses = self.train_epoch(train, epoch), self.test_epoch(test, epoch)
             losses = to_numpy(self.backend.xp.stack(train_losses + test_losses))  # the epoch's only reading
             if not host.isfinite(losses).all():
-                self.rewind(before)
-                raise TrainingDiverged(f"The loss of epoch {epoch} is not finite. {self._explain(train, test, epoch)} "
+                raise TrainingDiverged(f"The loss of epoch {epoch} is not finite. {self._explain(before, train, epoch)} "
                                        f"Lower lr (it is {self.experiment.lr}) or look at the input; "
                                        f"the state after epoch {epoch - 1} is kept.")
-            n, size = len(train_losses), self.experiment.batch_size
-            self.history.append((mean_over_images(losses[:n], train.shape[0], size),
-                                 mean_over_images(losses[n:], test.shape[0], size)))
+            n = len(train_losses)
+            self.history.append((self._mean(losses[:n], train.shape[0]), self._mean(losses[n:], test.shape[0])))
             if epoch == 1:
-                self.after_first = self.snapshot()[0]
-            if on_epoch:
-                on_epoch(self)
+                self._put(self.first_model, before=self._arrays())
         return self
 
-    def _explain(self, train, test, epoch):
+    def _mean(self, losses, M):
+        """The mean over M images from the means over batches, of which the last may be smaller."""
+        sizes = host.full(len(losses), self.experiment.batch_size)
+        sizes[-1] = M - sum(sizes[:-1])
+        return float(host.average(losses.astype("float64"), weights=sizes))
+
+    def _arrays(self):
+        """The state, without copying: a step makes new arrays and never writes into old ones."""
+        return [p.data for _, p in self.model.named_parameters()], vars(self.optimizer).copy()
+
+    def _put(self, model, before):
+        """Give `model` the parameters of an earlier _arrays()."""
+        for (_, p), data in zip(model.named_parameters(), before[0]):
+            p.data = data
+
+    def _rewind(self, before):
+        self._put(self.model, before)
+        vars(self.optimizer).update(before[1])
+
+    def _explain(self, before, train, epoch):
         """Replay an epoch that went wrong, to say at which batch and where the first non-finite value appeared."""
-        before = self.snapshot()
+        self._rewind(before)
         self.model.train()
-        steps = enumerate(self.train_batches(train, epoch), 1)
-        found = next((f"It began in batch {number} of the training images, {where}." for number, (x, target) in steps
-                      if (where := first_nonfinite(self, x, target))), "It began with the test images.")
-        self.rewind(before)
+        found = "It began with the test images."
+        for number, (x, target) in enumerate(self.train_batches(train, epoch), 1):
+            if where := first_nonfinite(self, x, target):
+                found = f"It began in batch {number} of the training images, {where}."
+                break
+        self._rewind(before)
         return found
 
     # -- what it has learnt, for images on the host --
@@ -186,54 +197,35 @@ class Training:
 
     def reconstruct(self, images, after_first=False):
         """What the model makes of images (M, 1, 28, 28), float32; with after_first, what it made after one epoch."""
-        return self._apply((self.first_epoch_model() if after_first else self.model.eval()).forward, images)
+        return self._apply((self.first_model if after_first else self.model).eval().forward, images)
 
     def _apply(self, function, images, size=256):
         """function(images), batch by batch: no more memory than training takes."""
         parts = [function(self.backend.from_numpy(images[i:i + size])) for i in range(0, len(images), size)]
         return to_numpy(self.backend.xp.concat(parts))
 
-    # -- its state, on the device and on the host --
-
-    def snapshot(self):
-        """The state, without copying: a step makes new arrays and never writes into old ones."""
-        return ([p.data for _, p in self.model.named_parameters()],
-                (self.optimizer.t, self.optimizer.m, self.optimizer.v))
-
-    def rewind(self, snapshot):
-        """Go back to a snapshot."""
-        for (_, p), data in zip(self.model.named_parameters(), snapshot[0]):
-            p.data = data
-        self.optimizer.t, self.optimizer.m, self.optimizer.v = snapshot[1]
-
-    def first_epoch_model(self):
-        """A copy of the model as it was after the first epoch."""
-        model = AnelloAutoencoder(self.experiment.latent_dim, seed=0).to(self.backend.name).eval()
-        for (_, p), data in zip(model.named_parameters(), self.after_first):
-            p.data = data
-        return model
+    # -- its state, to be saved --
 
     def state(self):
         """All there is to save, {name: NumPy array}: weights now and after epoch 1, Adam's averages, the history."""
-        names = [name for name, _ in self.model.named_parameters()]
-        arrays = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        arrays |= {f"after_first.{name}": to_numpy(data) for name, data in zip(names, self.after_first)}
+        arrays = {f"{part}.{name}": value for part, model in (("model", self.model), ("after_first", self.first_model))
+                  for name, value in model.state_dict().items()}
         return arrays | {"adam.t": host.array(self.optimizer.t), "adam.m": to_numpy(self.optimizer.m),
                          "adam.v": to_numpy(self.optimizer.v), "history": host.array(self.history)}
 
     def restore(self, state):
         """Go on from a state(). Raises ValueError, with nothing changed, if a name, shape or dtype does not fit."""
-        average = "float32", 1, sum(math.prod(p.data.shape) for p in self.model.parameters())
+        average = "float32", 1, sum(prod(p.data.shape) for p in self.model.parameters())
         want = {"adam.t": ("int64", 0), "adam.m": average, "adam.v": average, "history": ("float64", 2, 2)}
         got = {name: (str(a.dtype), a.ndim, *a.shape[-1:]) for name, a in state.items()  # dtype, axes, last side
                if not name.startswith(("model.", "after_first."))}
         if got != want:
             raise ValueError(f"state: got {got}, expected {want}, and the weights now and after the first epoch")
-        part = lambda prefix: {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-        first = AnelloAutoencoder(self.experiment.latent_dim, seed=0).to(self.backend.name)
-        first.load_state_dict(part("after_first."))
-        self.model.load_state_dict(part("model."))
-        self.after_first = [p.data for _, p in first.named_parameters()]
+        now, first = ({name.removeprefix(part): a for name, a in state.items() if name.startswith(part)}
+                      for part in ("model.", "after_first."))
+        checks.state(now, self.model)  # before anything is changed
+        self.first_model.load_state_dict(first)
+        self.model.load_state_dict(now)
         self.optimizer.t = int(state["adam.t"])
         self.optimizer.m, self.optimizer.v = map(self.backend.from_numpy, (state["adam.m"], state["adam.v"]))
         self.history = [tuple(row) for row in state["history"].tolist()]
