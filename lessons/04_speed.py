@@ -409,12 +409,11 @@ def with_input_gradient(self, dy, input_grad):
 
 def relu_maximum(self, x):
     y = np.maximum(x, 0)
-    self.keep(y)
-    return y
+    return self.keep(y, y)
 
 
 def relu_backward(self, dy):
-    (y,) = self.kept()
+    (y,) = self.kept(dy)
     return dy * (y > 0)
 
 
@@ -426,12 +425,11 @@ def window_im2col(x, kernel_size, stride, padding):
 
 
 def relu_where(self, x):
-    self.keep(x)
-    return np.where(x > 0, x, np.float32(0))
+    return self.keep(np.where(x > 0, x, np.float32(0)), x)
 
 
 def relu_where_backward(self, dy):
-    (x,) = self.kept()
+    (x,) = self.kept(dy)
     return np.where(x > 0, dy, np.float32(0))
 
 
@@ -439,8 +437,7 @@ def sigmoid_tanh(self, x):
     y = np.tanh(x * np.float32(0.5))
     y *= 0.5
     y += 0.5
-    self.keep(y * (1 - y))
-    return y
+    return self.keep(y, y * (1 - y))
 
 
 def bias_product(self, dy, dw):

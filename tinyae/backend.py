@@ -46,12 +46,9 @@ class HostGenerator:
 
 @dataclass(frozen=True)
 class Backend:
-    """One array library on one device.
-
-    xp: its namespace. array_type: the class of its arrays. device: in words. from_numpy, to_numpy: copy an array there
-    and back. generator: a list of ints -> an object whose random(size, dtype) is uniform in [0, 1); left out, NumPy
-    draws. device_keyword: whether functions that create arrays take `device=`, as the standard says; CuPy's do not.
-    """
+    """One array library on one device. array_type: the class of its arrays. device: in words. from_numpy, to_numpy: copy
+    an array there and back. generator: a list of ints -> an object whose random(size, dtype) is uniform in [0, 1); left
+    out, NumPy draws. device_keyword: whether functions that create arrays take `device=`, as the standard says."""
 
     name: str
     xp: Any
@@ -63,10 +60,8 @@ class Backend:
     device_keyword: bool = True
 
     def rng(self, seed: int, epoch: int, purpose: str):
-        """A fresh generator for (seed, epoch, purpose), so that any epoch can be replayed by itself.
-
-        The same three give the same stream on the same backend; NumPy's and CuPy's streams differ.
-        """
+        """A fresh generator for (seed, epoch, purpose), so that any epoch can be replayed by itself: the same three give
+        the same stream on the same backend. NumPy's and CuPy's streams differ."""
         words = [seed, epoch, *purpose.encode()]
         return self.generator(words) if self.generator else HostGenerator(words, self.from_numpy)
 
@@ -104,11 +99,9 @@ def _cupy() -> Backend:
 
 
 def choose(name: str = "auto") -> tuple[Backend, str]:
-    """The backend called `name`, and a sentence saying which device that is and why.
-
-    "auto" takes CuPy where a CUDA device answers and NumPy elsewhere. Raises BackendUnavailable if "cupy" is asked for
-    and cannot be had, ValueError for a name nobody registered.
-    """
+    """The backend called `name`, and a sentence saying which device that is and why. "auto" takes CuPy where a CUDA
+    device answers and NumPy elsewhere. Raises BackendUnavailable if "cupy" is asked for and cannot be had, ValueError
+    for a name nobody registered."""
     if name == "auto":
         try:
             backend, why = _cupy(), "a CUDA device answers"
@@ -117,8 +110,7 @@ def choose(name: str = "auto") -> tuple[Backend, str]:
     elif name == "cupy" or name in _backends:
         backend, why = _backends.get(name) or _cupy(), f"{name!r} was asked for"
     else:
-        known = ", ".join(map(repr, dict.fromkeys(["auto", "cupy", *_backends])))
-        raise ValueError(f"backend: got {name!r}, expected one of {known}")
+        raise ValueError(f"backend: got {name!r}, expected one of {sorted({'auto', 'cupy', *_backends})}")
     return backend, f"Runs on {backend.device} ({why})."
 
 

@@ -49,12 +49,12 @@ class BatchNorm2d(Layer):
     """
 
     def __init__(self, num_features, eps=1e-5, momentum=0.1, *, dtype="float32"):
-        self.num_features = checks.integer("num_features", num_features, at_least=1)
-        self.eps = checks.number("eps", eps, 0, low_open=True)
-        self.momentum, dtype = checks.number("momentum", momentum, 0, 1), checks.dtype(dtype)
-        self.weight, self.bias = Parameter(host.ones(num_features, dtype)), Parameter(host.zeros(num_features, dtype))
-        self.running_mean = Parameter(host.zeros(num_features, dtype), trainable=False)
-        self.running_var = Parameter(host.ones(num_features, dtype), trainable=False)
+        self.num_features = C = checks.integer("num_features", num_features, at_least=1)
+        self.eps, self.momentum = checks.number("eps", eps, 0, low_open=True), checks.number("momentum", momentum, 0, 1)
+        dtype = checks.dtype(dtype)
+        self.weight, self.bias = Parameter(host.ones(C, dtype)), Parameter(host.zeros(C, dtype))
+        self.running_mean = Parameter(host.zeros(C, dtype), trainable=False)
+        self.running_var = Parameter(host.ones(C, dtype), trainable=False)
 
     def forward(self, x):
         checks.array("x", x, {"C": self.num_features, "H": None, "W": None, "N": None}, like=self.weight.data)
@@ -78,8 +78,6 @@ class BatchNorm2d(Layer):
         xc, s, training = self.kept(dy)
         self.weight.grad = _dot(dy, xc) * s  # sum dy xhat
         self.bias.grad = namespace(dy).sum(dy, axis=(1, 2, 3))  # sum dy
-        if not input_grad:
-            return None
         if not training:  # the running statistics are constants: only the scale remains
             return dy * _row(self.weight.data * s)
         M = prod(dy.shape[1:])

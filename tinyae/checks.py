@@ -24,10 +24,10 @@ def integer(name, value, at_least):
 
 def pair(name, value, at_least):
     """`value`, an int or two of them (height, width), as two ints of at least `at_least`."""
-    both = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    both = value if isinstance(value, (tuple, list)) else (value, value)
     if len(both) != 2:
         raise ValueError(f"{name}: got {value!r}, expected an integer or a pair (height, width)")
-    return integer(name, both[0], at_least), integer(name, both[1], at_least)
+    return tuple(integer(name, one, at_least) for one in both)
 
 
 def number(name, value, low, high=float("inf"), low_open=False, high_open=False):

@@ -45,24 +45,23 @@ class _Convolution(Layer):
     def __init__(self, in_channels, out_channels, kernel_size, stride, padding):
         self.in_channels = checks.integer("in_channels", in_channels, at_least=1)
         self.out_channels = checks.integer("out_channels", out_channels, at_least=1)
-        self.geometry = self.kernel_size, self.stride, self.padding = (
-            checks.pair("kernel_size", kernel_size, at_least=1),
-            checks.pair("stride", stride, at_least=1),
-            checks.pair("padding", padding, at_least=0))
+        self.kernel_size = checks.pair("kernel_size", kernel_size, at_least=1)
+        self.stride, self.padding = checks.pair("stride", stride, at_least=1), checks.pair("padding", padding, at_least=0)
+        self.geometry = self.kernel_size, self.stride, self.padding
 
-    def matrix(self):
-        """The weight, (rows, columns, kh, kw), as a matrix (rows, columns*kh*kw)."""
-        return namespace(self.weight.data).reshape(self.weight.data, (self.weight.data.shape[0], -1))
-
-    def check_input(self, x):
+    def check(self, x):
         checks.array("x", x, {"C": self.in_channels, "H": None, "W": None, "N": None}, like=self.weight.data)
 
+    def matrix(self):
+        """W: the weight, (rows, columns, kh, kw), as a matrix (rows, columns*kh*kw)."""
+        return namespace(self.weight.data).reshape(self.weight.data, (self.weight.data.shape[0], -1))
+
     def add_bias(self, y):
-        y += self.bias.data[:, None, None, None]  # at every position of every image, so its gradient is a sum over them
+        y += self.bias.data[:, None, None, None]  # at every position of every image: db is dy summed over them
         return y
 
-    def store_gradients(self, dy, dw):
-        self.weight.grad = namespace(dy).reshape(dw, self.weight.data.shape)
+    def store_gradients(self, dy, dW):
+        self.weight.grad = namespace(dy).reshape(dW, self.weight.data.shape)
         self.bias.grad = namespace(dy).sum(dy, axis=(1, 2, 3))
 
 
@@ -71,22 +70,23 @@ class Conv2d(_Convolution):
 
         y[o, a, b, n] = bias[o] + sum_{c,i,j} weight[o, c, i, j] x[c, a*sh + i - ph, b*sw + j - pw, n]
 
-    weight: (O, C, kh, kw), bias: (O,). OH = (H + 2 ph - kh) // sh + 1, OW likewise. seed: for their first values, an
-    int or a Generator. forward raises ValueError for a kernel larger than the padded image.
+    weight: (O, C, kh, kw), bias: (O,). OH = (H + 2 ph - kh) // sh + 1, OW likewise. seed: as Linear's. forward raises
+    ValueError for a kernel larger than the padded image.
     """
 
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, *, dtype="float32", seed=None):
         super().__init__(in_channels, out_channels, kernel_size, stride, padding)
-        self.weight, self.bias = uniform_parameters(
-            (out_channels, in_channels, *self.kernel_size), out_channels, dtype, seed)
+        shape = (out_channels, in_channels, *self.kernel_size)
+        self.weight, self.bias = uniform_parameters(shape, out_channels, dtype, seed)
 
     def forward(self, x):
-        self.check_input(x)
+        self.check(x)
         if min(map(conv_size, x.shape[1:3], *self.geometry)) < 1:
             raise ValueError(f"kernel_size: got {self.kernel_size}, expected at most the image plus twice the padding: "
                              f"x is {tuple(x.shape[1:3])}, padding {self.padding}")
         cols = im2col(x, *self.geometry)  # (C*kh*kw, OH, OW, N)
-        return self.keep(self.add_bias(product(self.matrix(), cols)), cols, x.shape)  # y = W im2col(x) + bias
+        y = self.add_bias(product(self.matrix(), cols))  # y = W im2col(x) + bias
+        return self.keep(y, cols, x.shape)
 
     def backward(self, dy, input_grad=True):
         cols, shape = self.kept(dy)
@@ -102,7 +102,7 @@ class ConvTranspose2d(_Convolution):
 
     weight: (C, O, kh, kw), bias: (O,). OH = (H-1) sh - 2 ph + kh + output_padding, OW likewise. output_padding, below
     the stride, chooses among the sizes that a Conv2d would shrink to H; it adds rows below and columns at the right,
-    which the patches may or may not reach. seed: for the first values, an int or a Generator.
+    which the patches may or may not reach.
     """
 
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, output_padding=0, *,
@@ -111,11 +111,11 @@ class ConvTranspose2d(_Convolution):
         self.output_padding = checks.pair("output_padding", output_padding, at_least=0)
         if any(extra >= step for extra, step in zip(self.output_padding, self.stride)):
             raise ValueError(f"output_padding: got {self.output_padding}, expected below the stride {self.stride}")
-        self.weight, self.bias = uniform_parameters(
-            (in_channels, out_channels, *self.kernel_size), out_channels, dtype, seed)
+        shape = (in_channels, out_channels, *self.kernel_size)
+        self.weight, self.bias = uniform_parameters(shape, out_channels, dtype, seed)
 
     def forward(self, x):
-        self.check_input(x)
+        self.check(x)
         size = tuple(map(transposed_size, x.shape[1:3], *self.geometry, self.output_padding))
         if min(size) < 1:
             raise ValueError(f"padding: got {self.padding}, expected less: the output would be {size}")

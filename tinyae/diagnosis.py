@@ -1,56 +1,30 @@
 """Where a training went wrong: the first layer that made an infinite value or one that is not a number."""
 
 from .backend import namespace
+from .models import batch_first, batch_last
 
 
-class _Found(Exception):
-    """The search is over; its text says where."""
-
-
-def leaves(layer, name=""):
-    """(dotted name, layer) of the layers that hold no others, in the order of forward."""
-    inner = [(child_name, child) for child_name, child in layer.children() if hasattr(child, "forward")]
-    for child_name, child in inner:
-        yield from leaves(child, f"{name}.{child_name}".lstrip("."))
-    if not inner:
-        yield name, layer
-
-
-def _finite(x):
-    return bool(namespace(x).all(namespace(x).isfinite(x)))
-
-
-def _watch(what, layer):
-    """Make this one layer check what it returns and the gradients it stores."""
-    forward, backward = layer.forward, layer.backward
-
-    def watched_forward(x):
-        y = forward(x)
-        if not _finite(y):
-            weights = all(_finite(p.data) for p in layer.parameters())
-            raise _Found(f"in the output of {what}" + ("" if weights else ", whose weights are no longer finite"))
-        return y
-
-    def watched_backward(dy, **how):
-        dx = backward(dy, **how)
-        if not all(_finite(made) for made in (dx, *(p.grad for p in layer.parameters())) if made is not None):
-            raise _Found(f"in a gradient that {what} computed")
-        return dx
-
-    layer.forward, layer.backward = watched_forward, watched_backward
+def _finite(*arrays):
+    return all(bool(namespace(x).all(namespace(x).isfinite(x))) for x in arrays)
 
 
 def first_nonfinite(training, x, target):
-    """Take one training step with every layer watched; where the first non-finite value appeared, or None."""
-    if not (_finite(x) and _finite(target)):
+    """Take one training step, layer by layer; where the first non-finite value appeared, in words, or None."""
+    if not _finite(x, target):
         return "in the images themselves, before the first layer"
-    watched = list(leaves(training.model))
-    for name, layer in watched:
-        _watch(f"{name} ({type(layer).__name__})", layer)
-    try:
-        return None if _finite(training.train_step(x, target)) else "in the loss"
-    except _Found as found:
-        return str(found)
-    finally:
-        for _, layer in watched:
-            del layer.forward, layer.backward  # the class's own methods show again
+    chain = [(f"{name} ({type(layer).__name__})", layer) for name, layer in training.model.leaves()]
+    y = batch_last(x)
+    for what, layer in chain:
+        y = layer.forward(y)
+        if not _finite(y):
+            weights = _finite(*(p.data for p in layer.parameters()))
+            return f"in the output of {what}" + ("" if weights else ", whose weights are no longer finite")
+    if not _finite(training.loss.forward(batch_first(y), target)):
+        return "in the loss"
+    dy = batch_last(training.loss.backward())
+    for what, layer in reversed(chain):
+        dy = layer.backward(dy)
+        if not _finite(dy, *(p.grad for p in layer.parameters())):
+            return f"in a gradient that {what} computed"
+    training.optimizer.step()
+    return None

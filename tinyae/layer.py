@@ -5,7 +5,7 @@ dy = dL/dy with my output, by how much does it change with my input, and with my
 
     forward(x)      computes y, and keeps what the derivative will need
     backward(dy)    multiplies dy by the derivative: stores dL/dw, returns dx = dL/dx
-                    (the first layer of all may spare itself dx: with input_grad=False it returns None)
+                    (the first layer of all is told input_grad=False: it may spare itself dx and return None)
 
 dy always has y's shape, dx x's. Layers work batch last: images are (C, H, W, N), vectors (features, N). A layer only
 reads what it is given, and writes only into arrays that it made in that call: what it returns is the caller's. backward
@@ -17,10 +17,8 @@ from .backend import backend_of, choose, host, to_numpy
 
 
 class Parameter:
-    """An array a layer owns. data: its values. grad: dL/d(data) after a backward; the next overwrites it.
-
-    trainable is False for what is only remembered and never learnt: batch norm's running statistics.
-    """
+    """An array a layer owns. data: its values. grad: dL/d(data) after a backward; the next overwrites it. trainable is
+    False for what is only remembered and never learnt: batch norm's running statistics."""
 
     def __init__(self, data, trainable=True):
         self.data, self.trainable, self.grad = data, trainable, None
@@ -36,8 +34,7 @@ def uniform_parameters(shape, bias_size, dtype, seed):
 class Layer:
     """A function with a derivative. Subclasses define forward(x) and backward(dy), and hold Parameters as attributes."""
 
-    training = True
-    _kept = None
+    training, _kept = True, None
 
     def keep(self, y, *what):
         """Keep `what` backward needs, until the next forward, and the form of y, which dy must have; returns y."""
@@ -56,11 +53,19 @@ class Layer:
         """(name, Parameter or Layer) for each this layer holds, in the order they were made."""
         return [(name, value) for name, value in vars(self).items() if isinstance(value, (Parameter, Layer))]
 
+    def leaves(self, name=""):
+        """(dotted name, Layer) for each layer in here that holds no others, in order; itself if it holds none."""
+        inner = [(child_name, child) for child_name, child in self.children() if isinstance(child, Layer)]
+        for child_name, child in inner:
+            yield from child.leaves(f"{name}.{child_name}".lstrip("."))
+        if not inner:
+            yield name, self
+
     def named_parameters(self):
         """(dotted name, Parameter) for all of them, running statistics included: PyTorch's state_dict names."""
         for name, child in self.children():
             inner = [("", child)] if isinstance(child, Parameter) else child.named_parameters()
-            yield from ((f"{name}.{rest}".rstrip("."), parameter) for rest, parameter in inner)
+            yield from ((f"{name}.{rest}".rstrip("."), p) for rest, p in inner)
 
     def parameters(self):
         """The trainable Parameters, for an optimiser."""
@@ -77,10 +82,8 @@ class Layer:
         return {name: to_numpy(p.data) for name, p in self.named_parameters()}
 
     def load_state_dict(self, state):
-        """Take over the values in `state`, {name: array}. num_batches_tracked is ignored: we do not count batches.
-
-        Raises TypeError or ValueError, before anything is changed, if a name is missing or unknown or an array unfit.
-        """
+        """Take over the values in `state`, {name: array}; num_batches_tracked is ignored: we do not count batches. Raises
+        TypeError or ValueError, before anything is changed, if a name is missing or unknown or an array unfit."""
         state = checks.state(state, self)
         for name, p in self.named_parameters():
             p.data = backend_of(p.data).from_numpy(state[name])
@@ -93,7 +96,7 @@ class Layer:
         return self
 
     def train(self, mode=True):
-        """Training mode (batch norm differs between the two), here and in every layer within; returns self."""
+        """Training mode, here and in every layer within; returns self. Batch norm differs between the two modes."""
         self.training = mode
         for _, child in self.children():
             if isinstance(child, Layer):

@@ -15,9 +15,7 @@ from .layer import Layer, uniform_parameters
 
 
 class Linear(Layer):
-    """y = W x + b, for x (in_features, N) -> y (out_features, N).
-
-        dx = W^T dy        dW = dy x^T        db = sum_n dy
+    """y = W x + b, for x (in_features, N) -> y (out_features, N):    dx = W^T dy    dW = dy x^T    db = sum_n dy
 
     weight: (out_features, in_features), bias: (out_features,). seed: for their first values, an int or a Generator.
     """
@@ -49,18 +47,14 @@ class ReLU(Layer):
 
     def backward(self, dy, input_grad=True):
         (positive,) = self.kept(dy)
-        if input_grad:
-            dx = namespace(dy).astype(positive, dy.dtype)  # the slope, 1 or 0
-            dx *= dy
-            return dx
+        dx = namespace(dy).astype(positive, dy.dtype)  # the slope, 1 or 0
+        dx *= dy
+        return dx
 
 
 class Sigmoid(Layer):
-    """y = 1 / (1 + exp(-x)): squeezes any number into (0, 1).
-
-    dy/dx = exp(-x) / (1 + exp(-x))^2 = y (1 - y), at most 1/4, and next to nothing at both ends: a saturated sigmoid
-    passes hardly any gradient on.
-    """
+    """y = 1 / (1 + exp(-x)): squeezes any number into (0, 1), with slope exp(-x) / (1 + exp(-x))^2 = y (1 - y): at most
+    1/4, and next to nothing at both ends, where a saturated sigmoid passes hardly any gradient on."""
 
     def forward(self, x):
         checks.array("x", x)
@@ -75,7 +69,7 @@ class Sigmoid(Layer):
 
     def backward(self, dy, input_grad=True):
         (slope,) = self.kept(dy)
-        return slope * dy if input_grad else None
+        return slope * dy
 
 
 class Flatten(Layer):
@@ -87,7 +81,7 @@ class Flatten(Layer):
 
     def backward(self, dy, input_grad=True):
         (shape,) = self.kept(dy)
-        return namespace(dy).reshape(dy, shape) if input_grad else None
+        return namespace(dy).reshape(dy, shape)
 
 
 class Unflatten(Flatten):

@@ -35,12 +35,12 @@ class Sequential(Layer):
         return dx if input_grad else None
 
 
-def _batch_last(x):
+def batch_last(x):
     """(N, ...) -> (..., N), a view."""
     return namespace(x).permute_dims(x, (*range(1, len(x.shape)), 0))
 
 
-def _batch_first(x):
+def batch_first(x):
     """(..., N) -> (N, ...), a view."""
     return namespace(x).permute_dims(x, (len(x.shape) - 1, *range(len(x.shape) - 1)))
 
@@ -49,8 +49,7 @@ class AnelloAutoencoder(Layer):
     """Anello's convolutional autoencoder (2022): an image squeezed into latent_dim numbers, its code, and rebuilt.
 
     Takes and gives images (N, 1, 28, 28), the rebuilt ones in (0, 1); codes are (N, latent_dim). Inside, the batch is
-    last. width: channels after the first convolution, each of the next two doubles them (Anello's: 8). seed: for the
-    first weights, an int or a Generator.
+    last. width: channels after the first convolution, each of the next two doubles them (Anello's: 8). seed: as Linear's.
     """
 
     def __init__(self, latent_dim=4, *, width=8, dtype="float32", seed=None):
@@ -78,12 +77,12 @@ class AnelloAutoencoder(Layer):
     def encode(self, x):
         """Images (N, 1, 28, 28) -> codes (N, latent_dim)."""
         checks.array("x", x, {"N": None, "channel": 1, "height": 28, "width": 28})
-        return _batch_first(self.encoder.forward(_batch_last(x)))
+        return batch_first(self.encoder.forward(batch_last(x)))
 
     def decode(self, codes):
         """Codes (N, latent_dim) -> images (N, 1, 28, 28) in (0, 1)."""
         checks.array("codes", codes, {"N": None, "latent_dim": self.latent_dim})
-        return _batch_first(self.decoder.forward(_batch_last(codes)))
+        return batch_first(self.decoder.forward(batch_last(codes)))
 
     def forward(self, x):
         """Images (N, 1, 28, 28) -> their reconstructions, the same shape, in (0, 1)."""
@@ -92,5 +91,5 @@ class AnelloAutoencoder(Layer):
     def backward(self, dy, input_grad=True):
         """dL/dx (N, 1, 28, 28) from dy = dL/d(reconstructions); with input_grad=False None, and less work."""
         checks.array("dy", dy, {"N": None, "channel": 1, "height": 28, "width": 28})
-        dx = self.encoder.backward(self.decoder.backward(_batch_last(dy)), input_grad)
-        return _batch_first(dx) if input_grad else None
+        dx = self.encoder.backward(self.decoder.backward(batch_last(dy)), input_grad)
+        return batch_first(dx) if input_grad else None
