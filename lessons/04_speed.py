@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from common import ROOT, options, plt, np, save, table
 from tinyae import Adam, AnelloAutoencoder, Conv2d, Linear, MSELoss, ReLU, Sigmoid, convolution
 from tinyae.backend import choose, to_numpy
-from tinyae.patches import conv_size
+from tinyae.patches import _links, conv_size
 from tinyae.training import Experiment, Training, batches
 
 chosen = options("04_speed", "Why it is fast: timings, a profile, the machine's limits.", trains=False)
@@ -365,7 +365,7 @@ table(["one step", "ms", "pages fetched", "ratio"], [
     ["as a process begins", quartiles(before), quartiles(faults_before, 0), "1"],
     ["after an array of 32 MiB was freed", quartiles(after), quartiles(faults_after, 0), quartiles(after / before, 3)]],
     f"The cost of fresh memory, {len(found)} processes")
-np.empty((32 << 20) - (1 << 16), "uint8")  # from here on in this process, too
+# (In this process a Training was made at the start, and `tinyae.training.Training` does just that.)
 
 # %% [markdown]
 # ## Undoing it, one thing at a time
@@ -375,8 +375,8 @@ np.empty((32 << 20) - (1 << 16), "uint8")  # from here on in this process, too
 # the second group things that sound good, **tried**.
 #
 # * *weight gradient as one product*: dW = dy im2col(x)^T has 16 x 72 entries, each a sum over 12,544 terms. As one
-#   product that is a skinny shape which libraries are slow at; `outer_sum` makes a product for each position and adds
-#   them.
+#   product that is a skinny shape which some libraries are slow at; `outer_sum` makes a product for each row of
+#   positions and adds them. (*For each position* was faster on one processor and slower on another.)
 # * *padding as a copy*: the textbook pads the image first. `im2col` writes into zeroed columns instead, and copies
 #   only what exists.
 # * *input gradient of layer 1*: nobody asks how the loss changes with the pictures.
@@ -387,6 +387,19 @@ np.empty((32 << 20) - (1 << 16), "uint8")  # from here on in this process, too
 # %%
 def one_product(a, b):
     return a.reshape(len(a), -1) @ b.reshape(len(b), -1).T
+
+
+def position_products(a, b):
+    a = a.reshape(len(a), -1, a.shape[-1]).transpose(1, 2, 0)
+    b = b.reshape(len(b), -1, b.shape[-1]).transpose(1, 0, 2)
+    return (b @ a).sum(axis=0).T
+
+
+def col2im_by_adding(cols, shape, kernel_size, stride, padding):
+    x, cols = np.zeros(shape, cols.dtype), cols.reshape(shape[0], *kernel_size, *cols.shape[1:])
+    for i, j, a, b, h, w in _links(*shape[1:3], kernel_size, stride, padding):
+        x[:, h, w] += cols[:, i, j, a, b]
+    return x
 
 
 def padded_im2col(x, kernel_size, stride, padding):
@@ -465,6 +478,7 @@ x_double = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 0, -1), "float64"), -
 
 UNDONE = {
     "weight gradient as one product": lambda: patch.multiple(convolution, outer_sum=one_product),
+    "patches all added, none copied": lambda: patch.multiple(convolution, col2im=col2im_by_adding),
     "padding as a copy": lambda: patch.multiple(convolution, im2col=padded_im2col),
     "input gradient of layer 1": lambda: patch.multiple(AnelloAutoencoder, backward=with_input_gradient),
     "float64": nullcontext,
@@ -474,6 +488,7 @@ TRIED = {
     "ReLU by where": lambda: patch.multiple(ReLU, forward=relu_where, backward=relu_where_backward),
     "sigmoid by tanh": lambda: patch.multiple(Sigmoid, forward=sigmoid_tanh),
     "patches by sliding_window_view": lambda: patch.multiple(convolution, im2col=window_im2col),
+    "weight gradient for each position": lambda: patch.multiple(convolution, outer_sum=position_products),
     "bias gradients as products": lambda: patch.multiple(convolution._Convolution, store_gradients=bias_product),
     "an Adam for each parameter": lambda: patch.multiple(training, optimizer=separate),
 }
@@ -767,13 +782,26 @@ RECORDED = [  # what, step time compared with the code without it, verdict
     ("mallopt, M_MMAP_THRESHOLD 32 MiB alone", "1.35", "left out: it stops glibc from learning"),
     ("mallopt, M_TRIM_THRESHOLD 1 GiB alone", "3.9", "left out: the same, and worse"),
     ("weight gradient for each position, operands exchanged", "1.02", "left out"),
-    ("im2col: zeros only where the padding is", "1.00", "left out"),
+    ("im2col: zeros only where the padding is", "1.00", "left out (the same on the other machine)"),
     ("im2col: only the edges zeroed", "1.03", "left out"),
     ("products in chunks that fit the cache", "1.00", "left out"),
     ("no checks of shapes and types", "0.98", "left out: they catch a beginner's every mistake"),
 ]
 table(["what", "step time, ratio", "verdict"], RECORDED,
       "Recorded on 23 November 2026: one core of an AMD EPYC (Zen 5), NumPy 2.4.6, OpenBLAS 0.3.31")
+
+RECORDED_2 = [
+    ("weight gradient for each row of positions, not for each position", "0.98", "kept"),
+    ("and the geometry worked out once, fewer checks, ReLU by clip and a mask", "0.91", "kept"),
+    ("and the first patch to reach a pixel copied, Adam's concat flattening by itself", "0.86", "kept"),
+    ("what was kept given up as backward passes", "0.99", "left out: a second backward would fail"),
+    ("two Python threads, each with half the batch", "0.88", "left out: batch norm would have to wait for both"),
+    ("col2im by channels, or rows and columns apart", "1.1 to 1.4 of col2im", "left out"),
+    ("products by kernel row or offset, patches never whole", "1.0 to 1.2 of the layer", "left out"),
+    ("bias gradients as products", "1.01", "left out"),
+]
+table(["what", "step time, ratio", "verdict"], RECORDED_2,
+      "Recorded on 24 November 2026: two cores of an AMD EPYC (Zen 3, no AVX-512), NumPy 2.4.6, OpenBLAS 0.3.31")
 
 # %% [markdown]
 # ## What to conclude
