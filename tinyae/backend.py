@@ -110,7 +110,8 @@ def choose(name: str = "auto") -> tuple[Backend, str]:
     elif name == "cupy" or name in _backends:
         backend, why = _backends.get(name) or _cupy(), f"{name!r} was asked for"
     else:
-        raise ValueError(f"backend: got {name!r}, expected one of {sorted({'auto', 'cupy', *_backends})}")
+        known = ", ".join(map(repr, dict.fromkeys(["auto", "cupy", *_backends])))
+        raise ValueError(f"backend: got {name!r}, expected one of {known}")
     return backend, f"Runs on {backend.device} ({why})."
 
 
