@@ -68,28 +68,22 @@ def _workers_ignore_interrupts():
             signal.raise_signal(signal.SIGINT)
 
 
-@contextlib.contextmanager
-def workers(n_jobs=-1):
-    """A function that carries out joblib's delayed jobs, n_jobs at a time, and yields their results as they are done."""
-    results, before = [], set(multiprocessing.active_children())
-
-    def carry_out(jobs):
+def parallel(jobs, n_jobs=-1):
+    """Carry out joblib's delayed `jobs`, n_jobs at a time; yields their results one by one as they are done."""
+    results, before = None, set(multiprocessing.active_children())
+    try:
         with _workers_ignore_interrupts():
-            results[:] = [pool(jobs)]
-        return results[0]
-
-    with joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered") as pool:
-        try:
-            yield carry_out
-        except BaseException:  # Ctrl-C, a job that failed, a caller who wants no more
-            with warnings.catch_warnings():  # joblib regrets that the work is cut short; it is meant to be
-                warnings.simplefilter("ignore")
-                for result in results:
-                    result.close()
-            for worker in set(multiprocessing.active_children()) - before:  # interrupted early, joblib forgets some
-                if worker.name.startswith("LokyProcess"):
-                    worker.terminate()
-            raise
+            results = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")(jobs)
+        yield from results
+    except BaseException:  # Ctrl-C, a job that failed, a caller who wants no more
+        with warnings.catch_warnings():  # joblib regrets that the work is cut short; it is meant to be
+            warnings.simplefilter("ignore")
+            if results:
+                results.close()
+        for worker in set(multiprocessing.active_children()) - before:  # interrupted early, joblib forgets some
+            if worker.name.startswith("LokyProcess"):
+                worker.terminate()
+        raise
 
 
 @functools.cache  # once in each process is enough
@@ -138,17 +132,16 @@ def train_all(experiments, train_images, test_images, folder, source, *, fresh=F
         n_jobs = 1  # one device: side by side they would only wait for each other
     n_jobs = min(joblib.effective_n_jobs(n_jobs), len(pending))
     total, left_over = sum(experiments[name].epochs for name in pending), sum(map(left, pending))
-    with (workers(n_jobs) as carry_out,
-          tqdm(total=total, initial=total - left_over, unit="epoch", dynamic_ncols=True, disable=None) as bar):
+    with tqdm(total=total, initial=total - left_over, unit="epoch", dynamic_ncols=True, disable=None) as bar:
         while pending:
             # An epoch of each, those furthest behind first, in numbers that leave no core idle: three trainings on two
             # cores take as long as one and a half, not as two.
             pending.sort(key=left, reverse=True)
             now = pending[:len(pending) // n_jobs * n_jobs or None]
             bar.set_description_str(", ".join(now[:n_jobs]))
-            for name, state in carry_out(joblib.delayed(_one_epoch)(
-                    name, experiments[name], trainings[name].history and trainings[name].state(),
-                    train_images, test_images, os.getpid()) for name in now):
+            jobs = [joblib.delayed(_one_epoch)(name, experiments[name], trainings[name].history and trainings[name].state(),
+                                               train_images, test_images, os.getpid()) for name in now]
+            for name, state in parallel(jobs, n_jobs):
                 history = trainings[name].restore(state).history
                 checkpoint.save(paths[name], state, {"experiment": repr(experiments[name])})
                 bar.set_description_str(f"{name} {len(history)}/{experiments[name].epochs} loss {history[-1][1]:.4f}")
