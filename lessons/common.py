@@ -31,6 +31,8 @@ def _leave(*_):
 
 if "ipykernel" not in sys.modules:
     signal.signal(signal.SIGINT, _leave)
+# After Ctrl-C a helper process of joblib's may warn of semaphores that nobody closed, and find them gone: no news.
+os.environ["PYTHONWARNINGS"] = ",".join(filter(None, (os.environ.get("PYTHONWARNINGS"), "ignore:resource_tracker")))
 
 try:
     import joblib
