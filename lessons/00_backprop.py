@@ -11,8 +11,9 @@
 # **What you need.** NumPy and the chain rule, `d/dx f(g(x)) = f'(g(x)) g'(x)`. No data and no framework; it runs in
 # less than a minute.
 #
-# Letters, here and in `tinyae/`: N images in the batch, C channels in, O channels out, H and W the height and width
-# of an image, kh and kw of the kernel, s the stride, p the padding. L is the loss, one number. For any array `v` of a
+# Letters: N images in the batch, C channels in, O channels out, H and W the height and width of an image (but W in a
+# product is a weight matrix), OH and OW those of an output, kh and kw of the kernel, s the stride, p the padding (in
+# `tinyae/` sh, sw and ph, pw, one for each axis). L is the loss, one number. For any array `v` of a
 # computation, `dv` means dL/dv: how much L changes with each entry of v. So `dv` always has the shape of `v`.
 
 # %%
@@ -192,8 +193,8 @@ def measure(f, x, h=1e-5):
 class Forgetful(Linear):
     """A Linear whose backward forgets one of the sums over the batch."""
 
-    def backward(self, dy):
-        dx = super().backward(dy)
+    def backward(self, dy, input_grad=True):
+        dx = super().backward(dy, input_grad)
         self.bias.grad = dy[:, 0]
         return dx
 
@@ -423,8 +424,10 @@ assert error(scatter(dcols, add=True), true_dx) < 1e-8 < 0.01 < error(scatter(dc
 #
 # With the matrix form of sections 5 and 6, the two layers are one pair with forward and backward exchanged:
 #
-#     Conv2d             y = W im2col(x)         dx = col2im(W^T dy)
-#     ConvTranspose2d    y = col2im(W^T x)       dx = W im2col(dy)
+#     Conv2d             y = W im2col(x)         dx = col2im(W^T dy)       dW = dy im2col(x)^T
+#     ConvTranspose2d    y = col2im(W^T x)       dx = W im2col(dy)         dW = x im2col(dy)^T
+#
+# (The last entry by the adjoint: <y, dy> = <col2im(W^T x), dy> = <W^T x, im2col(dy)>, a product as in section 2.)
 #
 # A^T is called A's *adjoint*, and one equation defines it, for any large image u and any small image v:
 #
@@ -449,6 +452,17 @@ down.forward(u)
 assert np.array_equal(down.backward(v), up.forward(v))  # one layer's backward is the other's forward
 up.forward(v)
 assert error(up.backward(u), down.forward(u)) < 1e-14  # and the reverse
+
+
+def spread(weight):
+    up.weight.data = weight
+    return np.sum(u * up.forward(v))
+
+
+measured = measure(spread, down.weight.data)
+up.weight.data = down.weight.data
+print(f"ConvTranspose2d's dW = x im2col(dy)^T against measured slopes: error {error(up.weight.grad, measured):.0e}")
+assert error(up.weight.grad, measured) < 1e-8
 print("Conv2d's backward is ConvTranspose2d's forward, and ConvTranspose2d's backward is Conv2d's forward.")
 
 # %% [markdown]
@@ -489,13 +503,13 @@ assert up.forward(x).shape == (1, 7, 7, 1)
 # and makes the pixels.
 #
 # The division forgets a remainder. With kernel 3, stride 2, padding 1, an image of 7 and one of 8 both shrink to 4.
-# Going back from 4, which of the two is meant? **output_padding decides.** It is the forgotten remainder, (H + 2p -
-# kh) mod s, given by hand, and so it is below s:
+# Going back from 4, which of the two is meant? **output_padding decides.** It is the forgotten remainder, (large size +
+# 2p - kh) mod s, given by hand, and so it is below s:
 #
 #     ConvTranspose2d     OH = (H - 1) s - 2p + kh + output_padding
 #
-# It adds no values. It only makes the output larger at the far end, by pixels that the patches may reach (or may not,
-# as with kernel 2 and stride 2: then they are just the bias). In the last picture pixel 7 gets the end of the last
+# It adds no values. It only makes the output larger at the far end. The patches reach the first p of the new pixels, as
+# far as the padding had cut them off; any more are just the bias. In the last picture pixel 7 gets the end of the last
 # patch, which in the one before is cut off.
 
 # %%
@@ -772,7 +786,7 @@ def fit(model, x, target, lr=0.005, epochs=150, batch=50):
         for some in np.split(order.permutation(x.shape[1]), x.shape[1] // batch):
             y = model.forward(x[:, some])  # (1, batch)
             loss.forward(y, target[:, some])
-            model.backward(loss.backward(), input_grad=False)
+            model.backward(loss.backward(), input_grad=False)  # nobody asks for the points' gradient
             adam.step()
         history.append(float(loss.forward(model.forward(x), target)))
     return history

@@ -4,7 +4,7 @@
 # **What you'll do.** Rebuild the first half of a student's report: train Anello's autoencoder on Fashion-MNIST as it
 # is, with Gaussian noise, and with randomly erased boxes, and compare the three.
 #
-# **What you'll learn.** How a training is put together; why two of these losses can never come near zero, whatever the
+# **What you'll learn.** How a training is put together; why none of these losses can come near zero, whatever the
 # network does; and why the report's winner is not the winner once that is taken into account.
 #
 # **What you need.** NumPy, and `lessons/00_backprop.py` if backpropagation is new to you. The layers are in `tinyae/`.
@@ -75,8 +75,9 @@ table(["dataset", "floor, train", "floor, test"], [[name, *floors[name]] for nam
 # %% [markdown]
 # ## Training
 #
-# 20 epochs of Adam in batches of 256, as in the report. The three trainings are independent, so they run side by side,
-# each on a core of its own; while the last one is still going, the codes of the first are laid out for their figure.
+# 20 epochs of Adam in batches of 256, as in the report. The three trainings are independent, so they share the
+# cores: an epoch of each in turn, each on one core, and none stands idle. When one is done, its codes are laid out for
+# their figure.
 
 # %%
 trainings, layouts = {}, {}

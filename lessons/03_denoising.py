@@ -19,6 +19,7 @@ from common import (CORRUPTIONS, data_tools, first_of_each, figure_tsne, load, m
                     show_image, table, train, tsne)
 from scipy import ndimage, stats
 from sklearn.decomposition import PCA
+from threadpoolctl import threadpool_limits
 
 from tinyae.backend import host
 from tinyae.training import Experiment, Training, to_range
@@ -58,9 +59,10 @@ print(f"\n{len(EXPERIMENTS)} trainings: {len(NAMES)} corruptions x {len(DIMENSIO
 if to_do:
     trial = Training(Experiment(corruption=CONDITIONS["Gaussian σ=1"], clean_target=True, epochs=1))
     few = 256 * 20
-    trial.run(data.train_images[:few], data.test_images[:256])
-    began = time.perf_counter()
-    trial.train_epoch(data.train_images[:few], 2)
+    with threadpool_limits(1):  # as each training has
+        trial.run(data.train_images[:few], data.test_images[:256])
+        began = time.perf_counter()
+        trial.train_epoch(data.train_images[:few], 2)
     epoch = (time.perf_counter() - began) * (len(data.train_images) + len(data.test_images) / 3) / few
     minutes = len(to_do) * chosen.epochs * epoch / (os.cpu_count() or 1) / 60
     print(f"An epoch takes about {epoch:.1f} s here: on {os.cpu_count()} cores the trainings take about {minutes:.0f} "

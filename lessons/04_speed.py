@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from common import ROOT, options, plt, np, save, table
 from tinyae import Adam, AnelloAutoencoder, Conv2d, Linear, MSELoss, ReLU, Sigmoid, convolution
 from tinyae.backend import choose, to_numpy
-from tinyae.patches import _links, conv_size
+from tinyae.patches import conv_size, links
 from tinyae.training import Experiment, Training, batches
 
 chosen = options("04_speed", "Why it is fast: timings, a profile, the machine's limits.", trains=False)
@@ -317,7 +317,7 @@ save(figure, chosen, "figure1_three_ways")
 # %% [markdown]
 # ## Memory that is fresh is not free
 #
-# Every layer returns a new array: that keeps it honest, nobody's array changes under his feet. But fresh memory comes
+# Every layer but Flatten and Unflatten returns a new array: that keeps it honest, nobody's array changes under his feet. But fresh memory comes
 # from the operating system in pages of 4 kB, each filled with zeros at its first touch, and the C library (here
 # glibc) hands large arrays back as soon as they are freed, so the next step has to fetch and clear them again.
 #
@@ -377,6 +377,8 @@ table(["one step", "ms", "pages fetched", "ratio"], [
 # * *weight gradient as one product*: dW = dy im2col(x)^T has 16 x 72 entries, each a sum over 12,544 terms. As one
 #   product that is a skinny shape which some libraries are slow at; `outer_sum` makes a product for each row of
 #   positions and adds them. (*For each position* was faster on one processor and slower on another.)
+# * *patches all added, none copied*: `col2im` stores the first patch that reaches a pixel and adds the later ones.
+#   Adding all of them to zeros reads the image once more.
 # * *padding as a copy*: the textbook pads the image first. `im2col` writes into zeroed columns instead, and copies
 #   only what exists.
 # * *input gradient of layer 1*: nobody asks how the loss changes with the pictures.
@@ -397,7 +399,7 @@ def position_products(a, b):
 
 def col2im_by_adding(cols, shape, kernel_size, stride, padding):
     x, cols = np.zeros(shape, cols.dtype), cols.reshape(shape[0], *kernel_size, *cols.shape[1:])
-    for i, j, a, b, h, w in _links(*shape[1:3], kernel_size, stride, padding):
+    for i, j, a, b, h, w in links(*shape[1:3], kernel_size, stride, padding):
         x[:, h, w] += cols[:, i, j, a, b]
     return x
 
@@ -551,17 +553,11 @@ save(figure, chosen, "figure2_one_change")
 #
 # Beside it the **roofline** (Williams, Waterman & Patterson 2009). A computation that does I operations for each byte
 # it moves cannot be faster than I times the bandwidth, nor than the machine's peak: a roof with a slope and a flat
-# part. Each layer with weights stands there twice, at the operations for each byte that its three products do,
-# reading both operands and writing the result: a filled mark for the products alone, and below it, hollow, the layer
+# part. Each convolution and Linear, but for the two smallest, stands there twice, at the operations for each byte
+# that its products do, reading both operands and writing the result: a filled mark for the products alone, and below it, hollow, the layer
 # as a whole. What lies between the two are copies and passes, which do no operations that count.
 
 # %%
-def leaves(layer):
-    """The layers that hold no others, in the order of forward."""
-    inner = [child for _, child in layer.children() if hasattr(child, "forward")]
-    return [leaf for child in inner for leaf in leaves(child)] if inner else [layer]
-
-
 def describe(layer):
     names = "in_channels", "out_channels", "in_features", "out_features", "num_features"
     sizes = [getattr(layer, name) for name in names if hasattr(layer, name)]
@@ -595,7 +591,7 @@ def profile(n):
             return result
         return patch.object(target, method, watched)
 
-    layers = leaves(training.model)
+    layers = [layer for _, layer in training.model.leaves()]
     watches = [watch(layer, layer, method) for layer in layers for method in ("forward", "backward")]
     watches += [watch("loss", training.loss, "forward"), watch("loss", training.loss, "backward"),
                 watch("Adam", training.optimizer, "step"), watched(convolution, KINDS)]
@@ -616,7 +612,7 @@ def profile(n):
 
 
 found, shapes = profile(rounds * 8)
-order = [*leaves(training.model), "loss", "Adam", "next batch"]
+order = [*(layer for _, layer in training.model.leaves()), "loss", "Adam", "next batch"]
 total = sum(sum(found[layer].values()) for layer in order)
 shown = [layer for layer in order if sum(found[layer].values()) > 0.004 * total]
 share = {kind: sum(found[layer][kind] for layer in order) / total for kind in COLORS}
@@ -772,8 +768,9 @@ else:
 # %% [markdown]
 # ## What was tried, and what it gained
 #
-# The table above can be made anew on any machine. What needs another process, or was tried on the way and is not in
-# the source, is written down here as it was measured, with where and when.
+# The table above can be made anew on any machine. What needs another process, or was tried on the way, kept or left
+# out, is written down here as it was measured, with where and when. In the second table a line that begins with *and*
+# includes those above it, and is compared with the code before all of them.
 
 # %%
 RECORDED = [  # what, step time compared with the code without it, verdict
@@ -781,7 +778,6 @@ RECORDED = [  # what, step time compared with the code without it, verdict
     ("the same through glibc's mallopt, both thresholds", "0.92", "the same gain, needs ctypes"),
     ("mallopt, M_MMAP_THRESHOLD 32 MiB alone", "1.35", "left out: it stops glibc from learning"),
     ("mallopt, M_TRIM_THRESHOLD 1 GiB alone", "3.9", "left out: the same, and worse"),
-    ("weight gradient for each position, operands exchanged", "1.02", "left out"),
     ("im2col: zeros only where the padding is", "1.00", "left out (the same on the other machine)"),
     ("im2col: only the edges zeroed", "1.03", "left out"),
     ("products in chunks that fit the cache", "1.00", "left out"),
@@ -798,7 +794,6 @@ RECORDED_2 = [
     ("two Python threads, each with half the batch", "0.88", "left out: batch norm would have to wait for both"),
     ("col2im by channels, or rows and columns apart", "1.1 to 1.4 of col2im", "left out"),
     ("products by kernel row or offset, patches never whole", "1.0 to 1.2 of the layer", "left out"),
-    ("bias gradients as products", "1.01", "left out"),
 ]
 table(["what", "step time, ratio", "verdict"], RECORDED_2,
       "Recorded on 24 November 2026: two cores of an AMD EPYC (Zen 3, no AVX-512), NumPy 2.4.6, OpenBLAS 0.3.31")
@@ -821,7 +816,7 @@ table(["what", "step time, ratio", "verdict"], RECORDED_2,
 # %% [markdown]
 # ## On your own
 #
-# 1. Change the batch in the second cell from 256 to 32 images, then to 1,024. What does an image cost? (Expected:
+# 1. Write `Experiment(batch_size=32)` in the second cell, then `batch_size=1024`. What does an image cost? (Expected:
 #    with 32 nearly twice as much: the runs are shorter, and the calls' own cost is shared by fewer; with 1,024 again
 #    a little more, since the arrays outgrow the cache.)
 # 2. `AnelloAutoencoder(4, width=32)` has four times the channels. From the roofline, will a step take 4 times as

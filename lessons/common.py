@@ -235,7 +235,7 @@ def measure(function, trainings, data):
 
 
 def train(experiments, data, chosen):
-    """Train what is not there yet; yields (name, Training) as each is done, so that work on it can begin."""
+    """Train what is not there yet; yields (name, Training) as each is done. Until the next is asked for, nothing trains."""
     source = sweep.source_hash(tinyae, data_tools)
     return sweep.train_all(experiments, data.train_images, data.test_images, cache_folder(), source, fresh=chosen.fresh)
 

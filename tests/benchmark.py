@@ -123,7 +123,7 @@ def lesson1(data, chosen):
 def multiply_adds(model, N):
     """Those of all matrix products in a training step on N images: forward, weight gradient, input gradient."""
     found, x = [], np.zeros((1, 28, 28, 2), "float32")
-    for _, layer in nchw.leaves(model):
+    for _, layer in model.leaves():
         y = layer.forward(x)
         if isinstance(layer, (tinyae.Conv2d, tinyae.ConvTranspose2d, tinyae.Linear)):
             small = y if isinstance(layer, tinyae.Conv2d) else x  # the weight acts at each of its positions

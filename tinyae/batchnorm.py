@@ -10,7 +10,7 @@ xhat = s xc, where every x reaches every xhat of its channel, through s and thro
 
     ds/dvar = -1/2 (var + eps)^(-3/2) = -s^3 / 2,    so    dvar = -s^3 / 2 sum g xc
     dxc = s g + dvar 2 xc / M                              directly, and through var: one xc moves it by 2 xc / M
-    dx  = dxc - 1/M sum dxc                                directly, and through mu: one x moves it, so every xc, by 1/M
+    dx  = dxc - 1/M sum dxc                                directly, and through mu: one x moves it by 1/M, every xc by -1/M
 
 So the 1/M are the averages' own derivatives. As sum xc = 0, var's part drops out of sum dxc = s sum g. Put in dvar and
 xc = xhat / s:
@@ -62,15 +62,15 @@ class BatchNorm2d(Layer):
         if self.training:
             if M == 1:
                 raise ValueError(f"x: got shape {tuple(x.shape)}, expected more than one value a channel in training")
-            mean = xp.mean(x, axis=(1, 2, 3))
-            xc = x - _row(mean)
+            mu = xp.mean(x, axis=(1, 2, 3))
+            xc = x - _row(mu)
             var = _dot(xc, xc) / M  # not mean(x^2) - mean^2, which loses all digits when the mean is large
-            for running, batch in ((self.running_mean, mean), (self.running_var, var * (M / (M - 1)))):
+            for running, batch in ((self.running_mean, mu), (self.running_var, var * (M / (M - 1)))):
                 running.data = running.data + self.momentum * (batch - running.data)
         else:
             xc, var = x - _row(self.running_mean.data), self.running_var.data
         s = 1 / xp.sqrt(var + self.eps)
-        y = xc * _row(self.weight.data * s)
+        y = xc * _row(self.weight.data * s)  # gamma xhat; xhat = s xc itself is never stored
         y += _row(self.bias.data)
         return self.keep(y, xc, s, self.training)
 

@@ -132,7 +132,7 @@ def array(name, x, dims=None, like=None):
             raise TypeError(f"{name}: got a {backend.name} array, expected a {other.name} one like the weights': "
                             "move the model with model.to(...) or the data with Backend.from_numpy")
         if x.dtype != dtype:
-            raise TypeError(f"{name}: got dtype {x.dtype}, expected {dtype} as the weights have")
+            raise TypeError(f"{name}: got dtype {x.dtype}, expected {dtype} as the weights, or what it meets, have")
     elif x.dtype not in (backend.xp.float32, backend.xp.float64):
         raise TypeError(f"{name}: got dtype {x.dtype}, expected float32 or float64")
     expected = x.shape if dims is None else dims if isinstance(dims, tuple) else tuple(dims.values())

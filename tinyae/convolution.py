@@ -13,7 +13,8 @@ and where patches overlap they add. Its backward therefore needs nothing new:
     ConvTranspose2d   y = col2im(W^T x)       dx = W im2col(dy)        dW = x im2col(dy)^T
 
 In both, the rows of W belong to the small image (Conv2d's output, ConvTranspose2d's input), its columns to patches of
-the large one. The batch being last, each is one product over all positions of all images, and nothing is reordered.
+the large one. The batch being last, y and dx are one product over all positions of all images, and nothing is reordered;
+dW is summed row by row (outer_sum). (W in a product is the weight as a matrix; in a shape it is the width.)
 """
 
 from . import checks
@@ -31,7 +32,7 @@ def product(matrix, a):
 def outer_sum(a, b):
     """a b^T, for a (R, H, W, N) and b (K, H, W, N): summed over positions and images, (R, K).
 
-    A small result of very long rows is a shape that libraries are slow at: one product a row of positions is faster.
+    A small result of very long rows is slow in many libraries. So there is a product for each of the H rows, and their sum.
     """
     xp = namespace(a)
     a = xp.permute_dims(xp.reshape(a, (*a.shape[:2], -1)), (1, 2, 0))  # (H, W*N, R)
@@ -53,7 +54,7 @@ class _Convolution(Layer):
         checks.array("x", x, {"C": self.in_channels, "H": None, "W": None, "N": None}, like=self.weight.data)
 
     def matrix(self):
-        """W: the weight, (rows, columns, kh, kw), as a matrix (rows, columns*kh*kw)."""
+        """W: the weight, (R, S, kh, kw), as a matrix (R, S*kh*kw)."""
         return namespace(self.weight.data).reshape(self.weight.data, (self.weight.data.shape[0], -1))
 
     def add_bias(self, y):
@@ -101,8 +102,8 @@ class ConvTranspose2d(_Convolution):
         y[o, a*sh + i - ph, b*sw + j - pw, n] += sum_c weight[c, o, i, j] x[c, a, b, n]        (and bias[o] once)
 
     weight: (C, O, kh, kw), bias: (O,). OH = (H-1) sh - 2 ph + kh + output_padding, OW likewise. output_padding, below
-    the stride, chooses among the sizes that a Conv2d would shrink to H; it adds rows below and columns at the right,
-    which the patches may or may not reach.
+    the stride, chooses among the sizes that a Conv2d would shrink to H. It adds rows below and columns at the right:
+    the first ph (pw) of them get what the padding had cut off the last patches, the others are just the bias.
     """
 
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, output_padding=0, *,

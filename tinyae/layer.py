@@ -1,15 +1,16 @@
 """What every layer shares: its parameters, their names, and where they live.
 
-A layer is a function y = f(x; w) that also answers the one question of backpropagation: if the loss L changes by
-dy = dL/dy with my output, by how much does it change with my input, and with my weights? By the chain rule:
+For any v write dv for dL/dv, the rate at which the loss L changes with v. A layer is a function y = f(x; w) that also
+answers the one question of backpropagation: given dy, what are dx and dw? By the chain rule:
 
     forward(x)      computes y, and keeps what the derivative will need
-    backward(dy)    multiplies dy by the derivative: stores dL/dw, returns dx = dL/dx
-                    (the first layer of all is told input_grad=False: it may spare itself dx and return None)
+    backward(dy)    multiplies dy by the derivative: stores dw, returns dx
+                    (model.backward(dy, input_grad=False) tells its first layer, which may then skip dx and return None)
 
 dy always has y's shape, dx x's. Layers work batch last: images are (C, H, W, N), vectors (features, N). A layer only
-reads what it is given, and writes only into arrays that it made in that call: what it returns is the caller's. backward
-belongs to the latest forward, which may have kept x itself: leave x as it is until then.
+reads what it is given, and writes only into arrays that it made in that call: what it returns is the caller's (Flatten
+and Unflatten return a view of what they were given). backward belongs to the latest forward, which may have kept x
+itself: leave x as it is until then.
 """
 
 from . import checks
@@ -25,14 +26,14 @@ class Parameter:
 
 
 def uniform_parameters(shape, bias_size, dtype, seed):
-    """A new weight of `shape` and its bias, uniform in +-1/sqrt(fan_in) (PyTorch's default). fan_in is all of shape
-    but its first axis: a sum of so many such terms is of order one, however wide the layer."""
+    """A new weight of `shape` and its bias, uniform in +-1/sqrt(fan_in), PyTorch's default. fan_in is all of shape but
+    its first axis; for Linear and Conv2d the number of terms in a sum, which is then of order one, however wide."""
     dtype, rng, bound = checks.dtype(dtype), checks.generator(seed), host.prod(shape[1:]) ** -0.5
     return [Parameter(rng.uniform(-bound, bound, size).astype(dtype)) for size in (shape, (bias_size,))]
 
 
 class Layer:
-    """A function with a derivative. Subclasses define forward(x) and backward(dy), and hold Parameters as attributes."""
+    """A function with a derivative. Subclasses define forward(x) and backward(dy, input_grad=True), and hold Parameters."""
 
     training, _kept = True, None
 

@@ -43,7 +43,7 @@ class ReLU(Layer):
 
     def forward(self, x):
         checks.array("x", x)
-        return self.keep(namespace(x).clip(x, 0.0, inf), x > 0)  # which NumPy does in half the time of maximum(x, 0)
+        return self.keep(namespace(x).clip(x, 0.0, inf), x > 0)  # max(x, 0)
 
     def backward(self, dy, input_grad=True):
         (positive,) = self.kept(dy)

@@ -34,7 +34,7 @@ def transposed_size(size, kernel, stride, padding, output_padding):
 
 
 def _along(size, kernel, stride, padding):
-    """Along one axis, for each offset in the kernel that meets pixels at all: it, which positions do, which pixels.
+    """Along one axis, yields for each offset in the kernel that meets pixels: it, the positions where, and those pixels.
 
     Position a meets pixel a*stride + offset - padding, which must lie in [0, size).
     """
@@ -47,7 +47,7 @@ def _along(size, kernel, stride, padding):
 
 
 @cache  # it is the same for every batch
-def _links(H, W, kernel_size, stride, padding):
+def links(H, W, kernel_size, stride, padding):
     """All that im2col copies: [(i, j, positions a, positions b, pixels h, pixels w), ...]."""
     rows, columns = (list(_along(*axis)) for axis in zip((H, W), kernel_size, stride, padding))
     return [(i, j, a, b, h, w) for i, a, h in rows for j, b, w in columns]
@@ -58,7 +58,7 @@ def im2col(x, kernel_size, stride, padding):
     C, H, W, N = x.shape
     OH, OW = map(conv_size, (H, W), kernel_size, stride, padding)
     cols = zeros((C, *kernel_size, OH, OW, N), like=x)  # what no pixel is copied to stays 0: the padding
-    for i, j, a, b, h, w in _links(H, W, kernel_size, stride, padding):
+    for i, j, a, b, h, w in links(H, W, kernel_size, stride, padding):
         cols[:, i, j, a, b, :] = x[:, h, w, :]
     return namespace(x).reshape(cols, (-1, OH, OW, N))
 
@@ -68,8 +68,8 @@ def col2im(cols, shape, kernel_size, stride, padding):
     C, H, W, _ = shape
     cols = namespace(cols).reshape(cols, (C, *kernel_size, *cols.shape[1:]))
     x = zeros(shape, like=cols)
-    for i, j, a, b, h, w in _links(H, W, kernel_size, stride, padding):
-        if i < stride[0] and j < stride[1]:  # the first to reach these pixels: others come every stride later
+    for i, j, a, b, h, w in links(H, W, kernel_size, stride, padding):
+        if i < stride[0] and j < stride[1]:  # no offset before this one met these pixels: copying is adding to 0
             x[:, h, w, :] = cols[:, i, j, a, b, :]
         else:
             x[:, h, w, :] += cols[:, i, j, a, b, :]

@@ -36,15 +36,15 @@ def training_paths(experiments, train_images, test_images, folder, source):
             for name, e in experiments.items()}
 
 
-def resume(experiment, path, notice=print):
-    """The Training saved at `path`, or a new one. A file of other settings is taken for damaged."""
+def resume(experiment, path):
+    """The Training saved at `path`, or a new one. A whole file of other settings is passed over."""
     training = Training(experiment)
-    saved = checkpoint.load_latest(path, notice)
+    saved = checkpoint.load_latest(path)
     try:
         if saved and saved[1].get("experiment") == repr(experiment):
             training.restore(saved[0])
     except ValueError as error:
-        notice(f"{path}: {error}; beginning anew.")
+        print(f"{path}: {error}; beginning anew.")
     return training
 
 
@@ -68,7 +68,7 @@ def _workers_ignore_interrupts():
             signal.raise_signal(signal.SIGINT)
 
 
-def parallel(jobs, n_jobs=-1):
+def parallel(jobs, n_jobs):
     """Carry out joblib's delayed `jobs`, n_jobs at a time; yields their results one by one as they are done."""
     results, before = None, set(multiprocessing.active_children())
     try:

@@ -97,7 +97,7 @@ class Training:
     def __init__(self, experiment):
         host.empty(KEPT_MEMORY, "uint8")  # allocated and freed at once
         self.experiment = experiment
-        self.backend, self.device = choose(experiment.backend)
+        self.backend, _ = choose(experiment.backend)
         self.model, self.first_model = (
             AnelloAutoencoder(experiment.latent_dim, seed=experiment.seed).to(self.backend.name) for _ in range(2))
         self.optimizer = Adam(self.model.parameters(), lr=experiment.lr, weight_decay=experiment.weight_decay)
