@@ -98,7 +98,7 @@ def lesson1(data, chosen):
             list(sweep.train_all(work, train, test, folder, "benchmark"))
 
     def theirs(channels_last, n_jobs):
-        threads = 1 if n_jobs > 1 else chosen.threads
+        threads = chosen.threads if n_jobs == 1 else 1
         joblib.Parallel(n_jobs)(joblib.delayed(torch_training.run)(e, train, test, threads, channels_last)
                                 for e in work.values())
 

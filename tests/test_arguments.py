@@ -38,7 +38,7 @@ TABLE = [
     (lambda: BatchNorm2d(2, momentum=1.5), ValueError, "momentum", "1.5", "<= 1"),
     (lambda: BatchNorm2d(2, momentum=None), TypeError, "momentum", "None", "a number"),
     (lambda: Unflatten(12), TypeError, "unflattened_size", "12", "(C, H, W)"),
-    (lambda: Unflatten(()), TypeError, "unflattened_size", "()", "(C, H, W)"),
+    (lambda: Unflatten(()), ValueError, "unflattened_size", "()", "(C, H, W)"),
     (lambda: Unflatten((3, 0, 2)), ValueError, "unflattened_size", "0", "at least 1"),
     (lambda: Unflatten((3, 2.0, 2)), TypeError, "unflattened_size", "2.0", "an integer"),
     (lambda: AnelloAutoencoder(0), ValueError, "latent_dim", "0", "at least 1"),

@@ -53,8 +53,8 @@ TABLE = [
     (lambda: Adam(Linear(2, 3).parameters(), betas=(0.9, 1.0)), ValueError, "betas", "1.0", "< 1"),
     (lambda: Adam(Linear(2, 3).parameters(), betas=(-0.1, 0.999)), ValueError, "betas", "-0.1", ">= 0"),
     (lambda: Adam(Linear(2, 3).parameters(), betas=(NAN, 0.999)), ValueError, "betas", "nan", "< 1"),
-    (lambda: Adam(Linear(2, 3).parameters(), betas=0.9), ValueError, "betas", "0.9", "two numbers"),
-    (lambda: Adam(Linear(2, 3).parameters(), betas=(0.9,)), ValueError, "betas", "(0.9,)", "two numbers"),
+    (lambda: Adam(Linear(2, 3).parameters(), betas=0.9), TypeError, "betas", "0.9", "(beta1, beta2)"),
+    (lambda: Adam(Linear(2, 3).parameters(), betas=(0.9,)), ValueError, "betas", "(0.9,)", "(beta1, beta2)"),
     (adam_moved, TypeError, "the averages of Adam", "numpy", "strict"),
 
     # -- corruptions --

@@ -1,7 +1,6 @@
 """Weights as .npz: to PyTorch and back, and from files that are damaged or made to harm."""
 
 import io
-import pickle
 import tracemalloc
 import zipfile
 
@@ -10,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 import make_golden
-from test_checkpoint import mutated
+from harmful import HARMFUL, Trap, archive, mutated, npy
 from tinyae import AnelloAutoencoder, Linear
 from tinyae.checkpoint import CheckpointError, load_weights, save_weights
 
@@ -79,6 +78,11 @@ def test_what_numpy_writes_is_read(tmp_path):
     assert same(model, again)
 
 
+def layer(weight, compression=zipfile.ZIP_DEFLATED, **others):
+    """An .npz with these bytes as its weight.npy, and a good bias."""
+    return archive({"weight": weight, "bias": npy("(3,)", b"\0" * 12)} | others, compression)
+
+
 def load_bytes(path, data):
     """load_weights of a file of these bytes into a small model: the model, or None for CheckpointError. Fails if that
     takes much memory, or if an error leaves the model changed."""
@@ -127,64 +131,28 @@ def test_every_length(tmp_path):
 
 @given(data=st.data())
 def test_any_bytes(tmp_path_factory, data):
-    drawn = data.draw(mutated(REAL) | st.binary() | st.binary(max_size=200).map(archive))
+    drawn = data.draw(mutated(REAL) | st.binary() | st.binary(max_size=200).map(layer))
     model = load_bytes(tmp_path_factory.getbasetemp() / "any.npz", drawn)
     assert model is None or same(model, MODEL)
 
 
-def npy(shape, values=b"\0" * 24, descr="'<f4'"):
-    """An .npy file whose header says `shape`, whatever it holds."""
-    header = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}\n".encode()
-    return b"\x93NUMPY\x01\0" + len(header).to_bytes(2, "little") + header + values
-
-
-def archive(weight, compression=zipfile.ZIP_DEFLATED, **others):
-    """An .npz with these bytes as its weight.npy, and a good bias."""
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", compression) as out:
-        for name, data in ({"weight": weight, "bias": npy("(3,)", b"\0" * 12)} | others).items():
-            out.writestr(f"{name}.npy", data)
-    return file.getvalue()
-
-
-class Trap:
-    sprung = False
-
-    def __reduce__(self):
-        return exec, ("import test_weights; test_weights.Trap.sprung = True",)
-
-
-def pickled():
-    return npy("(3, 2)", pickle.dumps(Trap()), "'|O'")
-
-
-HARMFUL = {
-    "huge": npy("(1000000000000,)"), "too huge": npy(f"({2**62}, {2**62})"), "nothing of it": npy("(0, 9)"),
-    "another shape": npy("(2, 3)"), "fewer values": npy("(3, 2)", b"\0" * 20), "more values": npy("(3, 2)", b"\0" * 28),
-    "integers": npy("(3, 2)", descr="'<i4'"), "strings": npy("(3, 2)", descr="'<U1'"), "fields": npy(
-        "(3, 2)", descr="[('a', '<f4')]"), "objects": pickled(), "no type": npy("(3, 2)", descr="'nonsense'"),
-    "negative": npy("(-3, -2)"), "no header": b"\x93NUMPY\x01\0\xff\xff", "code": npy("__import__('os').abort()"),
-    "deep": npy("(" * 3000), "version 2": npy("(3, 2)").replace(b"NUMPY\x01", b"NUMPY\x02"), "empty": b"",
-}
-
-
 @pytest.mark.parametrize("weight", HARMFUL.values(), ids=HARMFUL.keys())
 def test_harmful_arrays(tmp_path, weight):
-    assert load_bytes(tmp_path / "w.npz", archive(weight)) is None
+    assert load_bytes(tmp_path / "w.npz", layer(weight)) is None
     assert not Trap.sprung
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_a_zip_bomb(tmp_path, compression):
     """100 MB of zeros in 100 kB or less: not more of them is unpacked than the model has room for."""
-    assert load_bytes(tmp_path / "w.npz", archive(npy("(3, 2)", bytes(10**8)), compression)) is None
+    assert load_bytes(tmp_path / "w.npz", layer(npy("(3, 2)", bytes(10**8)), compression)) is None
 
 
 def test_other_names(tmp_path):
-    assert load_bytes(tmp_path / "w.npz", archive(npy("(3, 2)"), scale=npy("(3,)"))) is None
-    with pytest.raises(CheckpointError, match=r"missing \['bias'\], unknown \['scale'\]"):
+    assert load_bytes(tmp_path / "w.npz", layer(npy("(3, 2)"), scale=npy("(3,)"))) is None
+    with pytest.raises(CheckpointError, match=r"missing \['bias'\], not known to this Linear \['scale'\]"):
         np.savez(tmp_path / "w.npz", weight=np.ones((3, 2)), scale=np.ones(3))
         load_weights(tmp_path / "w.npz", Linear(2, 3))
-    assert load_bytes(tmp_path / "w.npz", archive(npy("(3, 2)"))) is not None, "what is good must load"
+    assert load_bytes(tmp_path / "w.npz", layer(npy("(3, 2)"))) is not None, "what is good must load"
     with pytest.raises(FileNotFoundError):
         load_weights(tmp_path / "absent.npz", Linear(2, 3))

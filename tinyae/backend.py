@@ -1,14 +1,10 @@
 """The array backend: the only file that knows NumPy from CuPy.
 
-The rest of the package imports no array library. It asks the array in hand which one made it,
-
-    xp = namespace(x)          # numpy for a NumPy array, cupy for a CuPy array, ...
-    y = xp.exp(x)
-
-and uses functions of the Python array API standard (https://data-apis.org/array-api), slicing and in-place operators
-only, so the same lines run wherever the array lives. There is no global switch: data and weights are put on a device
-once, and what is computed from them stays there. What the standard leaves open stands here: making an array beside
-another one, moving arrays between host and device, random numbers. Another library joins in a few lines:
+The rest of the package asks the array in hand which library made it, xp = namespace(x), and uses functions of the Python
+array API standard (https://data-apis.org/array-api), slicing and in-place operators only, so the same lines run wherever
+the array lives. There is no global switch: data and weights are put on a device once, and what is computed from them
+stays there. What the standard leaves open stands here: making an array beside another one, moving arrays between host
+and device, random numbers. Another library joins in a few lines:
 
     import numpy, array_api_strict as strict
     from tinyae.backend import Backend, register
@@ -28,10 +24,7 @@ host = numpy  # for what always lives in main memory: files, first weights, grad
 
 
 class BackendUnavailable(RuntimeError):
-    """The backend asked for cannot be had: args are the reason, and what to install."""
-
-    def __str__(self):
-        return ": ".join(self.args)
+    """The backend asked for cannot be had: why, and what to install."""
 
 
 class HostGenerator:
@@ -84,16 +77,14 @@ def _cupy() -> Backend:
     try:
         import cupy
     except ImportError as error:
-        raise BackendUnavailable("CuPy is not installed",
-                                 "pip install cupy-cuda12x (or cupy-cuda13x, for CUDA 13)") from error
+        raise BackendUnavailable("CuPy is not installed: pip install cupy-cuda12x (or cupy-cuda13x, for CUDA 13)") from error
     try:  # that CuPy imports says nothing: only a kernel that has run proves a device
         device = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["name"].decode()
         cupy.ones(1).sum().item()
     except Exception as error:  # CuPy raises many kinds here: no driver, no device, no compiler, ...
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise BackendUnavailable(
-            f"CuPy {cupy.__version__} is installed but no CUDA device answers, {reason}",
-            "install an NVIDIA driver, or the CuPy wheel made for yours (cupy-cuda12x, cupy-cuda13x)") from error
+        raise BackendUnavailable(f"CuPy {cupy.__version__} is installed but no CUDA device answers, {reason}: install an "
+                                 "NVIDIA driver, or the CuPy wheel for yours (cupy-cuda12x, cupy-cuda13x)") from error
     return register(Backend("cupy", cupy, cupy.ndarray, f"{device}, through CuPy {cupy.__version__}", cupy.array,
                             cupy.asnumpy, generator=cupy.random.default_rng, device_keyword=False))
 
@@ -106,7 +97,7 @@ def choose(name: str = "auto") -> tuple[Backend, str]:
         try:
             backend, why = _cupy(), "a CUDA device answers"
         except BackendUnavailable as error:
-            backend, why = _backends["numpy"], error.args[0]
+            backend, why = _backends["numpy"], str(error).rpartition(": ")[0]  # without the advice
     elif name == "cupy" or name in _backends:
         backend, why = _backends.get(name) or _cupy(), f"{name!r} was asked for"
     else:

@@ -21,22 +21,14 @@ dy passes without its mean and without its part along xhat: shifting or rescalin
 y, so no gradient may ask for it.
 """
 
-from math import prod
-
 from . import checks
 from .backend import host, namespace
 from .layer import Layer, Parameter
 
 
-def _row(vector):
-    """A value per channel (C,), shaped to act on images (C, H, W, N)."""
-    return vector[:, None, None, None]
-
-
-def _dot(a, b):
-    """sum a*b over each channel of (C, H, W, N): (C,), as a product of rows, so that a*b is never stored."""
-    xp, C = namespace(a), a.shape[0]
-    return (xp.reshape(a, (C, 1, -1)) @ xp.reshape(b, (C, -1, 1)))[:, 0, 0]
+def dot(a, b):
+    """sum a*b over each row of (C, M), as products of a row and a column, so that a*b is never stored: (C,)."""
+    return (a[:, None, :] @ b[:, :, None])[:, 0, 0]
 
 
 class BatchNorm2d(Layer):
@@ -58,31 +50,34 @@ class BatchNorm2d(Layer):
 
     def forward(self, x):
         checks.array("x", x, {"C": self.num_features, "H": None, "W": None, "N": None}, like=self.weight.data)
-        xp, M = namespace(x), prod(x.shape[1:])
+        xp, shape = namespace(x), x.shape
+        x = xp.reshape(x, (self.num_features, -1))  # (C, M): geometry plays no part
         if self.training:
-            if M == 1:
-                raise ValueError(f"x: got shape {tuple(x.shape)}, expected more than one value a channel in training")
-            mu = xp.mean(x, axis=(1, 2, 3))
-            xc = x - _row(mu)
-            var = _dot(xc, xc) / M  # not mean(x^2) - mean^2, which loses all digits when the mean is large
+            if (M := x.shape[1]) == 1:
+                raise ValueError(f"x: got shape {tuple(shape)}, expected more than one value a channel in training")
+            mu = xp.mean(x, axis=1)
+            xc = x - mu[:, None]
+            var = dot(xc, xc) / M  # not mean(x^2) - mean^2, which loses all digits when the mean is large
             for running, batch in ((self.running_mean, mu), (self.running_var, var * (M / (M - 1)))):
                 running.data = running.data + self.momentum * (batch - running.data)
         else:
-            xc, var = x - _row(self.running_mean.data), self.running_var.data
+            xc, var = x - self.running_mean.data[:, None], self.running_var.data
         s = 1 / xp.sqrt(var + self.eps)
-        y = xc * _row(self.weight.data * s)  # gamma xhat; xhat = s xc itself is never stored
-        y += _row(self.bias.data)
-        return self.keep(y, xc, s, self.training)
+        y = xc * (self.weight.data * s)[:, None]  # gamma xhat; xhat = s xc itself is never stored
+        y += self.bias.data[:, None]
+        return self.keep(xp.reshape(y, shape), xc, s, self.training)
 
     def backward(self, dy, input_grad=True):
         xc, s, training = self.kept(dy)
-        self.weight.grad = _dot(dy, xc) * s  # sum dy xhat
-        self.bias.grad = namespace(dy).sum(dy, axis=(1, 2, 3))  # sum dy
-        if not training:  # the running statistics are constants: only the scale remains
-            return dy * _row(self.weight.data * s)
-        M = prod(dy.shape[1:])
-        dx = xc * _row(-s * self.weight.grad / M)  # - xhat mean(dy xhat)
-        dx += dy
-        dx -= _row(self.bias.grad / M)  # - mean(dy)
-        dx *= _row(self.weight.data * s)
-        return dx
+        xp, shape, M = namespace(dy), dy.shape, xc.shape[1]
+        dy = xp.reshape(dy, xc.shape)
+        self.weight.grad = dot(dy, xc) * s  # sum dy xhat
+        self.bias.grad = xp.sum(dy, axis=1)  # sum dy
+        if training:
+            dx = xc * (-s * self.weight.grad / M)[:, None]  # - xhat mean(dy xhat)
+            dx += dy
+            dx -= (self.bias.grad / M)[:, None]  # - mean(dy)
+            dx *= (self.weight.data * s)[:, None]
+        else:  # the running statistics are constants: only the scale remains
+            dx = dy * (self.weight.data * s)[:, None]
+        return xp.reshape(dx, shape)

@@ -22,14 +22,6 @@ def integer(name, value, at_least):
     return int(value)
 
 
-def pair(name, value, at_least):
-    """`value`, an int or two of them (height, width), as two ints of at least `at_least`."""
-    both = value if isinstance(value, (tuple, list)) else (value, value)
-    if len(both) != 2:
-        raise ValueError(f"{name}: got {value!r}, expected an integer or a pair (height, width)")
-    return tuple(integer(name, one, at_least) for one in both)
-
-
 def number(name, value, low, high=float("inf"), low_open=False, high_open=False):
     """`value` as a finite float between `low` and `high`, a bound that is "open" itself excluded."""
     if isinstance(value, bool) or not isinstance(value, Real):
@@ -41,21 +33,19 @@ def number(name, value, low, high=float("inf"), low_open=False, high_open=False)
     return float(value)
 
 
-def interval(name, value):
-    """`value` as two finite floats (low, high), low < high."""
-    if not isinstance(value, (tuple, list)) or len(value) != 2:
-        raise TypeError(f"{name}: got {value!r}, expected two numbers (low, high)")
-    low, high = (number(name, end, -float("inf")) for end in value)
-    if not low < high:
-        raise ValueError(f"{name}: got {value}, expected (low, high) with low < high")
-    return low, high
+def several(name, value, form, check, **limits):
+    """`value` as a tuple of as many things as `form` has, "(low, high)" for example, each a check(name, thing, ...)."""
+    if not isinstance(value, (tuple, list)):
+        raise TypeError(f"{name}: got {value!r}, expected {form}")
+    if len(value) != form.count(",") + 1:
+        raise ValueError(f"{name}: got {value!r}, expected {form}")
+    return tuple(check(name, one, **limits) for one in value)
 
 
-def betas(value):
-    """`value` as two floats in [0, 1)."""
-    if not isinstance(value, (tuple, list)) or len(value) != 2:
-        raise ValueError(f"betas: got {value!r}, expected two numbers (beta1, beta2)")
-    return tuple(number("betas", beta, 0, 1, high_open=True) for beta in value)
+def pair(name, value, at_least):
+    """`value`, an int or two of them (height, width), as two ints of at least `at_least`."""
+    both = value if isinstance(value, (tuple, list)) else (value, value)
+    return several(name, both, "an integer or a pair (height, width)", integer, at_least=at_least)
 
 
 def dtype(value):
@@ -73,15 +63,8 @@ def generator(seed):
     return host.random.default_rng(seed)
 
 
-def sizes(name, value):
-    """`value` as a tuple of ints of at least 1."""
-    if not isinstance(value, (tuple, list)) or not value:
-        raise TypeError(f"{name}: got {value!r}, expected a tuple of integers such as (C, H, W)")
-    return tuple(integer(name, size, 1) for size in value)
-
-
 def state(value, layer):
-    """`value`, {name: array}, as NumPy arrays that fit `layer` in names, shapes and kind, in its parameters' dtypes."""
+    """`value`, {name: array}, as NumPy arrays that fit `layer` in names and shapes, in its parameters' dtypes."""
     if not hasattr(value, "items"):
         raise TypeError(f"state: got {type(value).__name__}, expected a dict {{name: NumPy array}}")
     value = {name: host.asarray(a) for name, a in value.items() if not name.endswith("num_batches_tracked")}

@@ -43,27 +43,21 @@ def outer_sum(a, b):
 class _Convolution(Layer):
     """What both share. kernel_size, stride, padding: an int, or a pair (height, width)."""
 
-    def __init__(self, in_channels, out_channels, kernel_size, stride, padding):
+    def __init__(self, in_channels, out_channels, weight_channels, kernel_size, stride, padding, dtype, seed):
         self.in_channels = checks.integer("in_channels", in_channels, at_least=1)
         self.out_channels = checks.integer("out_channels", out_channels, at_least=1)
         self.kernel_size = checks.pair("kernel_size", kernel_size, at_least=1)
         self.stride, self.padding = checks.pair("stride", stride, at_least=1), checks.pair("padding", padding, at_least=0)
         self.geometry = self.kernel_size, self.stride, self.padding
-
-    def check(self, x):
-        checks.array("x", x, {"C": self.in_channels, "H": None, "W": None, "N": None}, like=self.weight.data)
+        self.weight, self.bias = uniform_parameters((*weight_channels, *self.kernel_size), out_channels, dtype, seed)
 
     def matrix(self):
         """W: the weight, (R, S, kh, kw), as a matrix (R, S*kh*kw)."""
         return namespace(self.weight.data).reshape(self.weight.data, (self.weight.data.shape[0], -1))
 
-    def add_bias(self, y):
-        y += self.bias.data[:, None, None, None]  # at every position of every image: db is dy summed over them
-        return y
-
     def store_gradients(self, dy, dW):
         self.weight.grad = namespace(dy).reshape(dW, self.weight.data.shape)
-        self.bias.grad = namespace(dy).sum(dy, axis=(1, 2, 3))
+        self.bias.grad = namespace(dy).sum(dy, axis=(1, 2, 3))  # the bias was added at every position of every image
 
 
 class Conv2d(_Convolution):
@@ -76,17 +70,17 @@ class Conv2d(_Convolution):
     """
 
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, *, dtype="float32", seed=None):
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding)
-        shape = (out_channels, in_channels, *self.kernel_size)
-        self.weight, self.bias = uniform_parameters(shape, out_channels, dtype, seed)
+        channels = out_channels, in_channels
+        super().__init__(in_channels, out_channels, channels, kernel_size, stride, padding, dtype, seed)
 
     def forward(self, x):
-        self.check(x)
+        checks.array("x", x, {"C": self.in_channels, "H": None, "W": None, "N": None}, like=self.weight.data)
         if min(map(conv_size, x.shape[1:3], *self.geometry)) < 1:
             raise ValueError(f"kernel_size: got {self.kernel_size}, expected at most the image plus twice the padding: "
                              f"x is {tuple(x.shape[1:3])}, padding {self.padding}")
         cols = im2col(x, *self.geometry)  # (C*kh*kw, OH, OW, N)
-        y = self.add_bias(product(self.matrix(), cols))  # y = W im2col(x) + bias
+        y = product(self.matrix(), cols)  # y = W im2col(x)
+        y += self.bias.data[:, None, None, None]
         return self.keep(y, cols, x.shape)
 
     def backward(self, dy, input_grad=True):
@@ -108,21 +102,21 @@ class ConvTranspose2d(_Convolution):
 
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, output_padding=0, *,
                  dtype="float32", seed=None):
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding)
+        channels = in_channels, out_channels
+        super().__init__(in_channels, out_channels, channels, kernel_size, stride, padding, dtype, seed)
         self.output_padding = checks.pair("output_padding", output_padding, at_least=0)
         if any(extra >= step for extra, step in zip(self.output_padding, self.stride)):
             raise ValueError(f"output_padding: got {self.output_padding}, expected below the stride {self.stride}")
-        shape = (in_channels, out_channels, *self.kernel_size)
-        self.weight, self.bias = uniform_parameters(shape, out_channels, dtype, seed)
 
     def forward(self, x):
-        self.check(x)
+        checks.array("x", x, {"C": self.in_channels, "H": None, "W": None, "N": None}, like=self.weight.data)
         size = tuple(map(transposed_size, x.shape[1:3], *self.geometry, self.output_padding))
         if min(size) < 1:
             raise ValueError(f"padding: got {self.padding}, expected less: the output would be {size}")
-        spread = product(self.matrix().T, x)  # (O*kh*kw, H, W, N)
-        y = col2im(spread, (self.out_channels, *size, x.shape[-1]), *self.geometry)  # y = col2im(W^T x) + bias
-        return self.keep(self.add_bias(y), x)
+        cols = product(self.matrix().T, x)  # (O*kh*kw, H, W, N): every pixel spread over its patch
+        y = col2im(cols, (self.out_channels, *size, x.shape[-1]), *self.geometry)  # y = col2im(W^T x)
+        y += self.bias.data[:, None, None, None]
+        return self.keep(y, x)
 
     def backward(self, dy, input_grad=True):
         (x,) = self.kept(dy)

@@ -7,10 +7,9 @@ answers the one question of backpropagation: given dy, what are dx and dw? By th
     backward(dy)    multiplies dy by the derivative: stores dw, returns dx
                     (model.backward(dy, input_grad=False) tells its first layer, which may then skip dx and return None)
 
-dy always has y's shape, dx x's. Layers work batch last: images are (C, H, W, N), vectors (features, N). A layer only
-reads what it is given, and writes only into arrays that it made in that call: what it returns is the caller's (Flatten
-and Unflatten return a view of what they were given). backward belongs to the latest forward, which may have kept x
-itself: leave x as it is until then.
+dy always has y's shape, dx x's. Layers work batch last: images are (C, H, W, N), vectors (features, N). A layer writes
+only into arrays that it made in that call; what it returns is the caller's (Flatten's and Unflatten's is a view of what
+they were given). backward belongs to the latest forward, which may have kept x itself: leave x as it is until then.
 """
 
 from . import checks

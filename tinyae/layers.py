@@ -58,14 +58,8 @@ class Sigmoid(Layer):
 
     def forward(self, x):
         checks.array("x", x)
-        y = namespace(x).clip(x, -80.0, 80.0)  # exp(89) overflows float32; beyond 80 all is flat
-        y *= -1
-        y = namespace(x).exp(y)
-        y += 1
-        y = 1 / y
-        slope = 1 - y
-        slope *= y
-        return self.keep(y, slope)
+        y = 1 / (1 + namespace(x).exp(-namespace(x).clip(x, -80.0, inf)))  # exp(89) overflows float32
+        return self.keep(y, y * (1 - y))
 
     def backward(self, dy, input_grad=True):
         (slope,) = self.kept(dy)
@@ -88,7 +82,8 @@ class Unflatten(Flatten):
     """(C*H*W, N) -> (C, H, W, N), for unflattened_size = (C, H, W): vectors to images, with the same backward."""
 
     def __init__(self, unflattened_size):
-        self.unflattened_size = checks.sizes("unflattened_size", unflattened_size)
+        self.unflattened_size = checks.several(
+            "unflattened_size", unflattened_size, "(C, H, W)", checks.integer, at_least=1)
 
     def forward(self, x):
         checks.array("x", x, {"C*H*W": prod(self.unflattened_size), "N": None})

@@ -10,9 +10,7 @@ from .layers import Flatten, Linear, ReLU, Sigmoid, Unflatten
 
 class Sequential(Layer):
     """Layers one after the other: forward goes through them, backward through them in reverse. That is the chain rule.
-
-    Give the layers one by one, and they are named "0", "1", ...; or one dict {name: layer}, in order.
-    """
+    Give the layers one by one, and they are named "0", "1", ...; or one dict {name: layer}, in order."""
 
     def __init__(self, *layers):
         named = layers[0] if len(layers) == 1 and isinstance(layers[0], dict) else dict(enumerate(layers))

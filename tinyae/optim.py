@@ -26,9 +26,10 @@ class Adam:
 
     def __init__(self, parameters, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0):
         self.parameters = checks.parameters(parameters)
-        self.lr, self.betas = checks.number("lr", lr, 0), checks.betas(betas)
-        self.eps, self.weight_decay = checks.number("eps", eps, 0), checks.number("weight_decay", weight_decay, 0)
-        self.t, self.m, self.v = 0, None, None
+        self.betas = checks.several("betas", betas, "(beta1, beta2)", checks.number, low=0, high=1, high_open=True)
+        self.lr, self.eps = checks.number("lr", lr, 0), checks.number("eps", eps, 0)
+        self.weight_decay = checks.number("weight_decay", weight_decay, 0)
+        self.t = self.m = self.v = 0
 
     def step(self):
         """Change every parameter once, by the gradients of the latest backward. Raises ValueError before the first."""
@@ -37,9 +38,8 @@ class Adam:
         xp = namespace(self.parameters[0].data)
         theta = xp.concat([p.data for p in self.parameters], axis=None)  # flattened, end to end
         g = xp.concat([p.grad for p in self.parameters], axis=None)
-        if self.m is None:
-            self.m, self.v = xp.zeros_like(theta), xp.zeros_like(theta)
-        checks.array("the averages of Adam", self.m, {"parameters": theta.shape[0]}, like=theta)
+        if self.t:
+            checks.array("the averages of Adam", self.m, {"parameters": theta.shape[0]}, like=theta)
         (beta1, beta2), self.t = self.betas, self.t + 1
 
         g += self.weight_decay * theta

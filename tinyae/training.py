@@ -49,7 +49,9 @@ class Experiment:
     def __post_init__(self):
         if self.corruption is not None and not callable(self.corruption):
             raise TypeError(f"corruption: got {self.corruption!r}, expected None or a function (images, generator)")
-        checks.interval("pixel_range", self.pixel_range)
+        low, high = checks.several("pixel_range", self.pixel_range, "(low, high)", checks.number, low=-float("inf"))
+        if not low < high:
+            raise ValueError(f"pixel_range: got {self.pixel_range}, expected (low, high) with low < high")
         for name, at_least in (("latent_dim", 1), ("epochs", 1), ("batch_size", 1), ("seed", 0)):
             checks.integer(name, getattr(self, name), at_least)
         checks.number("lr", self.lr, 0)
@@ -74,11 +76,8 @@ def _along_batch(x):
 
 
 def batches(pixels, experiment, rng, shuffle=None):
-    """Go once through the images, in the order of `shuffle` (their indices) or as they come: yields (input, target).
-
-    pixels: (M, H, W), uint8. input, target: (N, 1, H, W), float32, N = batch_size (the last may be smaller).
-    rng: a generator for the corruption.
-    """
+    """Go once through pixels (M, H, W), uint8, in the order of `shuffle` (their indices) or as they come: yields (input,
+    target), both (N, 1, H, W), float32, N = batch_size (the last may be smaller). rng: draws the corruption."""
     for start in range(0, pixels.shape[0], experiment.batch_size):
         chosen = slice(start, min(start + experiment.batch_size, pixels.shape[0]))  # the standard wants stops within
         some = pixels[chosen, ...] if shuffle is None else namespace(pixels).take(pixels, shuffle[chosen], axis=0)
@@ -102,8 +101,6 @@ class Training:
             AnelloAutoencoder(experiment.latent_dim, seed=experiment.seed).to(self.backend.name) for _ in range(2))
         self.optimizer = Adam(self.model.parameters(), lr=experiment.lr, weight_decay=experiment.weight_decay)
         self.loss, self.history = MSELoss(), []
-
-    # -- one epoch --
 
     def train_step(self, x, target):
         """One step downhill on one batch; returns the loss before it, a 0-d array on the device."""
@@ -129,8 +126,6 @@ class Training:
         rng = self.backend.rng(self.experiment.seed, epoch, "test")
         return [self.loss.forward(self.model.forward(x), target) for x, target in batches(pixels, self.experiment, rng)]
 
-    # -- all epochs --
-
     @host.errstate(over="ignore", invalid="ignore", divide="ignore")  # they are looked for below, and explained
     def run(self, train_images, test_images, epochs=None):
         """Train `epochs` more, or until experiment.epochs are done; returns self.
@@ -155,7 +150,7 @@ class Training:
             n = len(train_losses)
             self.history.append((self._mean(losses[:n], train.shape[0]), self._mean(losses[n:], test.shape[0])))
             if epoch == 1:
-                self._put(self.first_model, before=self._arrays())
+                self._rewind(self._arrays(), self.first_model)
         return self
 
     def _mean(self, losses, M):
@@ -168,14 +163,12 @@ class Training:
         """The state, without copying: a step makes new arrays and never writes into old ones."""
         return [p.data for _, p in self.model.named_parameters()], vars(self.optimizer).copy()
 
-    def _put(self, model, before):
-        """Give `model` the parameters of an earlier _arrays()."""
-        for (_, p), data in zip(model.named_parameters(), before[0]):
+    def _rewind(self, before, model=None):
+        """Go back to an earlier _arrays(); or only give its parameters to `model`."""
+        for (_, p), data in zip((model or self.model).named_parameters(), before[0]):
             p.data = data
-
-    def _rewind(self, before):
-        self._put(self.model, before)
-        vars(self.optimizer).update(before[1])
+        if not model:
+            vars(self.optimizer).update(before[1])
 
     def _explain(self, before, train, epoch):
         """Replay an epoch that went wrong, to say at which batch and where the first non-finite value appeared."""
@@ -189,22 +182,18 @@ class Training:
         self._rewind(before)
         return found
 
-    # -- what it has learnt, for images on the host --
-
     def encode(self, images):
-        """The codes (M, latent_dim) of images (M, 1, 28, 28), float32."""
+        """The codes (M, latent_dim) of images (M, 1, 28, 28), float32, NumPy arrays."""
         return self._apply(self.model.eval().encode, images)
 
     def reconstruct(self, images, after_first=False):
-        """What the model makes of images (M, 1, 28, 28), float32; with after_first, what it made after one epoch."""
+        """What the model makes of such images; with after_first, what it made of them after one epoch."""
         return self._apply((self.first_model if after_first else self.model).eval().forward, images)
 
     def _apply(self, function, images, size=256):
         """function(images), batch by batch: no more memory than training takes."""
         parts = [function(self.backend.from_numpy(images[i:i + size])) for i in range(0, len(images), size)]
         return to_numpy(self.backend.xp.concat(parts))
-
-    # -- its state, to be saved --
 
     def state(self):
         """All there is to save, {name: NumPy array}: weights now and after epoch 1, Adam's averages, the history."""
