@@ -376,7 +376,7 @@ table(["one step", "ms", "pages fetched", "ratio"], [
 #
 # * *weight gradient as one product*: dW = dy im2col(x)^T has 16 x 72 entries, each a sum over 12,544 terms. As one
 #   product that is a skinny shape which some libraries are slow at; `outer_sum` makes a product for each row of
-#   positions and adds them. (*For each position* was faster on one processor and slower on another.)
+#   positions and adds them. (A product *for each position* beat the one product on one processor, lost on another.)
 # * *patches all added, none copied*: `col2im` stores the first patch that reaches a pixel and adds the later ones.
 #   Adding all of them to zeros reads the image once more.
 # * *padding as a copy*: the textbook pads the image first. `im2col` writes into zeroed columns instead, and copies
@@ -788,11 +788,10 @@ table(["what", "step time, ratio", "verdict"], RECORDED,
 
 RECORDED_2 = [
     ("weight gradient for each row of positions, not for each position", "0.98", "kept"),
-    ("and the geometry worked out once, fewer checks, ReLU by clip and a mask", "0.91", "kept"),
-    ("and the first patch to reach a pixel copied, Adam's concat flattening by itself", "0.86", "kept"),
+    ("and geometry worked out once, ReLU by clip and mask, first patches copied, fewer checks", "0.92", "kept"),
     ("what was kept given up as backward passes", "0.99", "left out: a second backward would fail"),
     ("two Python threads, each with half the batch", "0.88", "left out: batch norm would have to wait for both"),
-    ("col2im by channels, or rows and columns apart", "1.1 to 1.4 of col2im", "left out"),
+    ("col2im by channels, or rows and columns apart", "1.0 to 1.7 of col2im", "left out"),
     ("products by kernel row or offset, patches never whole", "1.0 to 1.2 of the layer", "left out"),
 ]
 table(["what", "step time, ratio", "verdict"], RECORDED_2,
