@@ -7,6 +7,7 @@ import concurrent.futures
 import csv
 import errno
 import hashlib
+import html
 import inspect
 import io
 import json
@@ -16,6 +17,7 @@ import signal
 import subprocess
 import sys
 import threading
+import warnings
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,6 +35,7 @@ if "ipykernel" not in sys.modules:
     signal.signal(signal.SIGINT, _leave)
 # After Ctrl-C a helper process of joblib's may warn of semaphores that nobody closed, and find them gone: no news.
 os.environ["PYTHONWARNINGS"] = ",".join(filter(None, (os.environ.get("PYTHONWARNINGS"), "ignore:resource_tracker")))
+warnings.filterwarnings("ignore", "IProgress not found")  # no progress bars are drawn in a notebook
 
 try:
     import joblib
@@ -267,10 +270,15 @@ def table(header, rows, title):
     cells = [[cell if isinstance(cell, str) else f"{cell:.3f}" for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in [header, *cells]) for i in range(len(header))]
     line = lambda row: "  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths)))
-    print(f"\n{title}\n{'-' * len(line(header))}\n{line(header)}\n{'-' * len(line(header))}")
-    for row in cells:
-        print(line(row))
-    print("-" * len(line(header)))
+    rule = "-" * len(line(header))
+    text = "\n".join([title, rule, line(header), rule, *map(line, cells), rule])
+    if "ipykernel" in sys.modules:  # a page, which on a small screen would break a table's lines, and a formula's
+        from IPython.display import HTML, display
+        display(HTML("<style>.jp-RenderedHTMLCommon pre, .jp-RenderedHTMLCommon pre code { white-space: pre !important; "
+                     "overflow-x: auto; font: 13px/1.3 monospace !important }</style>"
+                     f"<pre>{html.escape(text)}</pre>"))
+    else:
+        print(f"\n{text}")
 
 
 def loss_table(trainings, data, chosen, number):
