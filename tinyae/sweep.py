@@ -131,8 +131,8 @@ def train_all(experiments, train_images, test_images, folder, source, *, fresh=F
     if any(experiments[name].backend != "numpy" for name in pending):
         n_jobs = 1  # one device: side by side they would only wait for each other
     n_jobs = min(joblib.effective_n_jobs(n_jobs), len(pending))
-    total, left_over = sum(experiments[name].epochs for name in pending), sum(map(left, pending))
-    with tqdm(total=total, initial=total - left_over, unit="epoch", dynamic_ncols=True, disable=None) as bar:
+    total, done = sum(experiments[name].epochs for name in pending), lambda: total - sum(map(left, pending))
+    with tqdm(total=total, initial=done(), unit="epoch", dynamic_ncols=True, disable=None) as bar:
         while pending:
             # An epoch of each, those furthest behind first, in numbers that leave no core idle: three trainings on two
             # cores take as long as one and a half, not as two.
@@ -144,9 +144,10 @@ def train_all(experiments, train_images, test_images, folder, source, *, fresh=F
             for name, state in parallel(jobs, n_jobs):
                 history = trainings[name].restore(state).history
                 checkpoint.save(paths[name], state, {"experiment": repr(experiments[name])})
-                bar.set_description_str(f"{name} {len(history)}/{experiments[name].epochs} loss {history[-1][1]:.4f}")
+                latest = f"{name} {len(history)}/{experiments[name].epochs} loss {history[-1][1]:.4f}"
+                bar.set_description_str(latest)
                 bar.update()
-                if bar.disable and not left(name):  # no terminal: a line for each training
-                    print(f"{name}: {len(history)} epochs, test loss {history[-1][1]:.4f}", file=sys.stderr)
+            if bar.disable:  # no terminal: a line for each round
+                print(f"{done()} of {total} epochs; the latest: {latest}", file=sys.stderr)
             yield from ((name, trainings[name]) for name in now if not left(name))
             pending = [name for name in pending if left(name)]
