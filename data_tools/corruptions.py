@@ -12,34 +12,17 @@ Letters: N images of C channels, H rows and W columns.
 """
 
 import math
-import numbers
 from dataclasses import dataclass
 
+from tinyae import checks
 from tinyae.backend import backend_of, zeros
-
-
-def _number(name: str, value) -> float:
-    """`value` as a float. Raises TypeError if it is no real number, ValueError if it is not a finite float."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name}: got {value!r}, expected a number")
-    try:
-        if math.isfinite(value):
-            return float(value)
-    except OverflowError:  # an integer beyond the largest float
-        pass
-    raise ValueError(f"{name}: got {value!r}, expected a finite number")
 
 
 def _range(name: str, value, most=math.inf) -> tuple[float, float]:
     """`value` as a pair 0 < low <= high <= most. Raises TypeError if it is no pair of numbers, else ValueError."""
-    if not isinstance(value, (tuple, list)):
-        raise TypeError(f"{name}: got {value!r}, expected a pair (low, high)")
-    if len(value) != 2:
-        raise ValueError(f"{name}: got {value!r}, expected a pair (low, high)")
-    low, high = _number(name, value[0]), _number(name, value[1])
-    if not 0 < low <= high <= most:
-        limit = f" <= {most:g}" if most < math.inf else ""
-        raise ValueError(f"{name}: got {value!r}, expected (low, high) with 0 < low <= high{limit}")
+    low, high = checks.several(name, value, "a pair (low, high)", checks.number, low=0, high=most, low_open=True)
+    if low > high:
+        raise ValueError(f"{name}: got {value!r}, expected (low, high) with low <= high")
     return low, high
 
 
@@ -81,9 +64,7 @@ class GaussianNoise:
     sigma: float
 
     def __post_init__(self):
-        object.__setattr__(self, "sigma", _number("sigma", self.sigma))  # 1 and 1.0 are one setting, shown as 1.0
-        if self.sigma < 0:
-            raise ValueError(f"sigma: got {self.sigma}, expected 0 or more")
+        object.__setattr__(self, "sigma", checks.number("sigma", self.sigma, 0))  # 1 and 1.0 are one setting, 1.0
 
     def __call__(self, images, rng):
         """images (N, C, H, W), float32 or float64 -> a new array of that shape and dtype.
@@ -124,12 +105,10 @@ class RandomErasing:
     TRIES = 10  # without an annotation: a constant, no setting
 
     def __post_init__(self):
-        object.__setattr__(self, "p", _number("p", self.p))
+        object.__setattr__(self, "p", checks.number("p", self.p, 0, 1))
         object.__setattr__(self, "scale", _range("scale", self.scale, most=1.0))
         object.__setattr__(self, "ratio", _range("ratio", self.ratio))
-        object.__setattr__(self, "value", _number("value", self.value))
-        if not 0 <= self.p <= 1:
-            raise ValueError(f"p: got {self.p}, expected a probability, 0 to 1")
+        object.__setattr__(self, "value", checks.number("value", self.value, -math.inf))
 
     def __call__(self, images, rng):
         """images (N, C, H, W), float32 or float64 -> a new array of that shape and dtype.

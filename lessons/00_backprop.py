@@ -2,7 +2,7 @@
 # # Lesson 0. From the chain rule to a trained network
 #
 # **What you'll do.** Start from one weight and one number, and end at a three-layer network that learns. On the way
-# you derive the backward of every layer in `tinyae/`, and check each derivative by measuring it.
+# you derive the backward of every formula in `tinyae/`, and check each derivative by measuring it.
 #
 # **What you'll learn.** Why backpropagation is two things only, *forward keeps, backward multiplies*; why convolution
 # and transposed convolution are one pair of operations; what batch norm's backward takes out of a gradient; and what
@@ -96,7 +96,7 @@ assert dx == 2 * x
 #
 #     dW_ik = sum_n dy_in x_kn       db_i = sum_n dy_in       dx_kn = sum_i W_ik dy_in
 #
-# Each sum runs over an index that stands in both factors. That is what a matrix product does:
+# The sums of products run over an index that stands in both factors. That is what a matrix product does:
 #
 #     dW = dy x^T                    db = sum_n dy            dx = W^T dy
 #
@@ -204,7 +204,7 @@ linear.forward(x)
 dx = linear.backward(dy)
 measured = measure(lambda x: np.sum(dy * linear.forward(x)), x)
 print(f"Linear's dx against its measured slopes: error {error(dx, measured):.0e}")
-for layer in (linear, Forgetful(K, O, dtype="float64")):
+for layer in (linear, Forgetful(K, O, dtype="float64", seed=chosen.seed)):
     errors = check_layer(layer, (K, N))
     print(f"tinyae.gradcheck on {type(layer).__name__}: " + ", ".join(f"{name} {e:.0e}" for name, e in errors.items()))
 assert check_layer(linear, (K, N))["bias"] < 1e-8 < 1e-3 < errors["bias"]
@@ -366,7 +366,8 @@ save(figure, chosen, "05_im2col")
 #
 #     dW = dy cols^T          dbias = sum of dy over positions and images          dcols = W^T dy
 #
-# One step is left, from dcols to dx. Each entry of `cols` is a copy of one pixel, so its gradient goes to that pixel.
+# One step is left, from dcols to dx. An entry of `cols` is a copy of one pixel (or padding, which has no gradient to
+# give), so its gradient goes to that pixel.
 # A pixel that lies in several overlapping patches was copied several times. It was *used* several times, and by
 # section 1 it gets the **sum** of what comes back from its copies. That adding is *col2im*:
 #
@@ -427,11 +428,11 @@ assert error(scatter(dcols, add=True), true_dx) < 1e-8 < 0.01 < error(scatter(dc
 #     Conv2d             y = W im2col(x)         dx = col2im(W^T dy)       dW = dy im2col(x)^T
 #     ConvTranspose2d    y = col2im(W^T x)       dx = W im2col(dy)         dW = x im2col(dy)^T
 #
-# (The last entry by the adjoint: <y, dy> = <col2im(W^T x), dy> = <W^T x, im2col(dy)>, a product as in section 2.)
-#
 # A^T is called A's *adjoint*, and one equation defines it, for any large image u and any small image v:
 #
 #     <A u, v> = <u, A^T v>          where <a, b> = sum of all a * b
+#
+# (The pair's last entry comes from it: <y, dy> = <col2im(W^T x), dy> = <W^T x, im2col(dy)>, a product as in section 2.)
 #
 # So if ConvTranspose2d with the same weights is the adjoint of Conv2d, both sides agree to rounding, for random u and
 # v.
@@ -571,8 +572,9 @@ table(["", "size", "becomes", "back, output_padding 0, 1", "remainder"], rows,
 # That is where every 1/M in batch norm comes from**: moving one x by h moves the mean by h/M only. (Often written
 # 1/N; here N counts images, and M the values that are averaged.)
 #
-# In the code `v` holds the value of each stage and `d` its gradient; eps only keeps the root from 0. gamma and beta
-# start away from 1 and 0: with gamma = 1 nobody would notice if backward forgot it.
+# In the code `v` holds the value of each stage and `d` its gradient; s is 1/sqrt(var + eps), no longer a stride, and eps
+# only keeps its root, a divisor, from 0. gamma and beta start away from 1 and 0: with gamma = 1 nobody would notice if
+# backward forgot it.
 
 # %%
 print("\n== 9. Batch norm ==")
@@ -644,7 +646,7 @@ table(["stage", "shape", "error"], rows, "Batch norm's backward, stage by stage,
 #
 # which is what `tinyae/batchnorm.py` computes. Each term has a meaning: gamma s dy is the plain slope; mean(dy) is
 # taken out since shifting the whole channel changes nothing in y; and the part along xhat since stretching the
-# channel changes nothing. All this while training: in evaluation mu and var are remembered constants, and only
+# channel changes nothing (but for eps). All this while training: in evaluation mu and var are remembered constants, and only
 # gamma s dy is left.
 
 # %%
@@ -826,8 +828,8 @@ figure.colorbar(shade, ax=axes[2], label="output: 0 for ○, 1 for ▲")
 save(figure, chosen, "11_spirals")
 
 # %% [markdown]
-# That is all there is. The autoencoder of lesson 1 has convolutions in place of some of the matrices and 87,125
-# weights in place of 1,185. Its training loop is the one above.
+# That is all there is. The autoencoder of lesson 1 has convolutions in place of some of the matrices, and 87,125
+# weights and biases in place of 1,185. Its training loop is the one above.
 #
 # ## On your own
 #

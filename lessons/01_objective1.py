@@ -23,7 +23,7 @@ data = load(chosen)
 #
 # Grey values are mapped from 0..255 to [-1, 1], then corrupted: noise of mean 0 and standard deviation 1 is added to
 # every pixel, or, with probability 1/2, a box of the image is set to 0, which is mid-grey here. The corruption is drawn
-# afresh each time an image is seen, so no two epochs show the network the same data.
+# afresh each time an image is seen, so with one no two epochs show the network the same data.
 
 # %%
 NAMES = ["Normal", "Gaussian σ=1", "RandomErasing"]

@@ -49,9 +49,10 @@ save(figure_datasets({"Normal": clean} | shown, data.test_labels[examples]), cho
 #     (y - x - n)^2 = (y - x)^2  -  2 n (y - x)  +  n^2
 #
 # The middle term is zero on average as long as y - x knows nothing of n, and a code of 4 numbers can hold next to nothing
-# of 784 independent ones. The last is sigma^2 (0.25 for sigma = 0.5, so with a clean loss of 0.60 expect about 0.85). If the noise does not disturb the rest, the loss is the clean model's plus
-# sigma^2, and that can be said before any of the three is trained. First, then, the clean model: from several seeds, which
-# will be needed below.
+# of 784 independent ones. The last is sigma^2, 0.25 for sigma = 0.5, so with a clean loss of 0.60 expect about 0.85. (0.60,
+# in turn, is the 0.57 that no sigmoid can get below on these images, lesson 1, and 0.03 of real error.) If the noise does
+# not disturb the rest, the loss is the clean model's plus sigma^2, and that can be said before any of the three is
+# trained. First, then, the clean model: from several seeds, which will be needed below.
 
 # %%
 SEEDS = [chosen.seed + i for i in range(5)]
@@ -117,7 +118,7 @@ save(figure_tsne(layouts, data.test_labels), chosen, "figure8_tsne", data)
 # run each cannot tell: the same model trained from another seed does not give the same loss either. So both are trained
 # from several seeds. A seed fixes the initial weights and the order of the images, so the two models of one seed make a
 # pair, and the question is put to the differences within pairs: their mean, and around it the interval that would cover
-# the true mean difference in 95 of 100 such studies (Student's t, n - 1 degrees of freedom).
+# the true mean difference in 95 of 100 such studies (Student's t; one degree of freedom fewer than seeds).
 
 # %%
 print(f"\nThe same two models from {len(SEEDS)} seeds")
@@ -167,8 +168,8 @@ training. To compare amounts of noise, all models must be measured by one yardst
 #
 # 1. Predict the loss for sigma = 0.2 to three decimals, then train it. (Expected: the clean loss + 0.04, within 0.003.)
 # 2. At which sigma would the noise alone make the loss twice the clean one? (Expected: sigma^2 = 0.60, sigma = 0.77.)
-# 3. How many seeds would it take to detect a true difference of 0.001 with the spread you see above? (Expected: the
-#    interval's half-width is about 2 s / sqrt(n), s the standard deviation of the differences: with s = 0.001 already 5
-#    or 6, with s = 0.002 about 18.)
+# 3. How many seeds would it take to detect a true difference of 0.001 with the spread you see above? (Expected: with k
+#    seeds the interval's half-width is about 2 s / sqrt(k), s the standard deviation of the differences: with s = 0.001
+#    already 5 or 6, with s = 0.002 about 18.)
 # 4. Compare unpaired: another set of seeds for sigma = 0.01. What happens to the interval, and why? (Expected: usually
 #    it widens: what the two runs of a pair have in common no longer cancels.)

@@ -95,7 +95,7 @@ def choose(name: str = "auto") -> tuple[Backend, str]:
     for a name nobody registered."""
     if name == "auto":
         try:
-            backend, why = _cupy(), "a CUDA device answers"
+            backend, why = choose("cupy")[0], "a CUDA device answers"
         except BackendUnavailable as error:
             backend, why = _backends["numpy"], str(error).rpartition(": ")[0]  # without the advice
     elif name == "cupy" or name in _backends:

@@ -5,20 +5,21 @@ For each channel, over the M = H*W*N values it has in the batch:
     mu = 1/M sum x        xc = x - mu        var = 1/M sum xc^2        s = 1 / sqrt(var + eps)
     xhat = s xc           y = gamma xhat + beta
 
-Backward. gamma and beta act entry by entry: dgamma = sum dy xhat, dbeta = sum dy, and g = dL/dxhat = gamma dy. Then
-xhat = s xc, where every x reaches every xhat of its channel, through s and through the mean:
+Backward. gamma and beta act entry by entry: dgamma = sum dy xhat, dbeta = sum dy, and g = dL/dxhat = gamma dy. In
+xhat = s xc every x reaches every xhat of its channel, through s and through the mean:
 
-    ds/dvar = -1/2 (var + eps)^(-3/2) = -s^3 / 2,    so    dvar = -s^3 / 2 sum g xc
-    dxc = s g + dvar 2 xc / M                              directly, and through var: one xc moves it by 2 xc / M
-    dx  = dxc - 1/M sum dxc                                directly, and through mu: one x moves it by 1/M, every xc by -1/M
+    ds   = sum g xc                      s is a factor of every xhat
+    dvar = -s^3 / 2 ds                   the slope of s is -1/2 (var + eps)^(-3/2) = -s^3 / 2
+    dxc  = s g + dvar 2 xc / M           directly, and through var: one xc moves it by 2 xc / M
+    dx   = dxc - 1/M sum dxc             directly, and through mu: one x moves it by 1/M, and with it every xc by -1/M
 
 So the 1/M are the averages' own derivatives. As sum xc = 0, var's part drops out of sum dxc = s sum g. Put in dvar and
 xc = xhat / s:
 
     dx = s (g - mean(g) - xhat mean(g xhat)) = gamma s (dy - mean(dy) - xhat mean(dy xhat))
 
-dy passes without its mean and without its part along xhat: shifting or rescaling a channel's input changes nothing in
-y, so no gradient may ask for it.
+dy passes without its mean and without its part along xhat: shifting a channel's input, or (but for eps) rescaling it,
+changes nothing in y, so no gradient may ask for it.
 """
 
 from . import checks

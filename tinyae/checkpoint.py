@@ -3,8 +3,8 @@
 A checkpoint is one file: a line with the format and its version, the SHA-256 of all that follows, and the arrays with
 their settings as NumPy's .npz. Nothing in it can be executed, and one flipped bit anywhere is noticed.
 
-It is written beside its place and renamed when it is complete and on the disk, so at every moment a whole one is there;
-the one before is kept as well, in case the newer is damaged later.
+It is written beside its place and renamed when it is complete and on the disk, and the one before is kept as well, in
+case the newer is damaged later: at every moment a whole one is there, under its name or its predecessor's.
 """
 
 import contextlib
@@ -91,8 +91,7 @@ def _read_npz(file, most):
 
 def save(path, arrays, settings):
     """Write {name: NumPy array} and a JSON-able dict `settings` to `path`; what was there becomes previous(path), if it
-    is whole. Raises OSError, for example when the disk is full; then what was there is still there.
-    """
+    is whole. Raises OSError as write does."""
     for name, array in arrays.items():
         if str(array.dtype) not in DTYPES:
             raise TypeError(f"arrays[{name!r}]: got dtype {array.dtype}, expected one of {', '.join(DTYPES)}")

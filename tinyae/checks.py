@@ -10,8 +10,6 @@ from sys import float_info
 
 from .backend import backend_of, dtype_name, host
 
-FLOATS = ("float32", "float64")
-
 
 def integer(name, value, at_least):
     """`value` as an int of at least `at_least`."""
@@ -50,8 +48,8 @@ def pair(name, value, at_least):
 
 def dtype(value):
     """`value` as "float32" or "float64"."""
-    name = value if isinstance(value, str) else getattr(value, "__name__", str(value))
-    if name not in FLOATS:
+    name = dtype_name(value)
+    if name not in ("float32", "float64"):
         raise ValueError(f"dtype: got {value!r}, expected 'float32' or 'float64'")
     return name
 
@@ -115,7 +113,7 @@ def array(name, x, dims=None, like=None):
             raise TypeError(f"{name}: got a {backend.name} array, expected a {other.name} one like the weights': "
                             "move the model with model.to(...) or the data with Backend.from_numpy")
         if x.dtype != dtype:
-            raise TypeError(f"{name}: got dtype {x.dtype}, expected {dtype} as the weights, or what it meets, have")
+            raise TypeError(f"{name}: got dtype {x.dtype}, expected {dtype}, that of the weights or of what it meets")
     elif x.dtype not in (backend.xp.float32, backend.xp.float64):
         raise TypeError(f"{name}: got dtype {x.dtype}, expected float32 or float64")
     expected = x.shape if dims is None else dims if isinstance(dims, tuple) else tuple(dims.values())

@@ -6,7 +6,8 @@ layers.py give its derivatives, and the chain rule through im2col is im2col's ad
 into several overlapping patches reached y through each of them, so what comes back from each is added.
 
 A transposed convolution is that input gradient taken as a layer: every input pixel spreads over a patch of the output,
-and where patches overlap they add. Its backward therefore needs nothing new:
+and where patches overlap they add, y = col2im(cols) with cols = W^T x. The adjoint of col2im is im2col, so dcols =
+im2col(dy), and the matrix rules give the rest, dx = W dcols and dW = x dcols^T:
 
                       forward                 input gradient           weight gradient
     Conv2d            y = W im2col(x)         dx = col2im(W^T dy)      dW = dy im2col(x)^T
@@ -52,7 +53,7 @@ class _Convolution(Layer):
         self.weight, self.bias = uniform_parameters((*weight_channels, *self.kernel_size), out_channels, dtype, seed)
 
     def matrix(self):
-        """W: the weight, (R, S, kh, kw), as a matrix (R, S*kh*kw)."""
+        """W: the weight as a matrix, a row for each channel of the small image."""
         return namespace(self.weight.data).reshape(self.weight.data, (self.weight.data.shape[0], -1))
 
     def store_gradients(self, dy, dW):

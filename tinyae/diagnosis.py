@@ -17,8 +17,7 @@ def first_nonfinite(training, x, target):
     for what, layer in chain:
         y = layer.forward(y)
         if not _finite(y):
-            weights = _finite(*(p.data for p in layer.parameters()))
-            return f"in the output of {what}" + ("" if weights else ", whose weights are no longer finite")
+            return f"in the output of {what}"
     if not _finite(training.loss.forward(batch_first(y), target)):
         return "in the loss"
     dy = batch_last(training.loss.backward())
@@ -27,4 +26,5 @@ def first_nonfinite(training, x, target):
         if not _finite(dy, *(p.grad for p in layer.parameters())):
             return f"in a gradient that {what} computed"
     training.optimizer.step()
-    return None
+    weights = _finite(*(p.data for p in training.model.parameters()))
+    return None if weights else "in the weights after Adam's step"

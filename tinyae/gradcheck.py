@@ -28,15 +28,15 @@ from .layers import Flatten, Linear, ReLU, Sigmoid, Unflatten
 from .losses import MSELoss
 from .models import AnelloAutoencoder, Sequential
 
-FLOOR = 1e-3  # gradients smaller than this are compared absolutely: the true gradient may be zero
+FLOOR = 1e-3  # errors are measured by at least this: the true gradient may be zero
 BENT = 1e-6  # a measurement in doubt by more than this is left out
 
 
 def measure(f, x, dy, index, step):
-    """dL/dx[index] for L = sum(dy * f()), where f computes an array from `x`; NaN if f has a kink within the step.
+    """dL/dx[index] for L = sum(dy * f()), where f computes an array from `x`; NaN if f has a kink within two steps.
 
-    (f(x+h) - f(x-h)) / 2h is wrong by about h^2. The same with 2h is wrong by four times as much, so in a third of
-    4 times the one minus the other that error is gone and one of about h^4 is left. x is changed and put back.
+    D(h) = (f(x+h) - f(x-h)) / 2h, for a step h, is wrong by about h^2, and D(2h) by four times as much. So in
+    (4 D(h) - D(2h)) / 3 that error is gone, and one of about h^4 is left. x is changed and put back.
     """
     y, old = {}, x[index]
     for k in (-2, -1, 0, 1, 2):
@@ -78,7 +78,7 @@ def check_layer(layer, x, seed=0, *, step=1e-4, entries=None):
     The error is max|analytic - measured| / max(max|measured|, 1e-3): 1e-10 is rounding, 1e-3 is a mistake.
 
     While it runs every trainable parameter is moved by up to 0.1 (a gamma of 1 or a bias of 0 that backward forgot
-    would not be missed), and x and dy are read-only; afterwards all is as it was. Raises ValueError if backward
+    would not be missed), and x and dy are read-only; afterwards the parameters are as they were. Raises ValueError if backward
     leaves out a gradient or returns one of a wrong shape, or if forward is not smooth around most entries.
     """
     rng = checks.generator(seed)
@@ -118,13 +118,13 @@ class LossLayer(Layer):
     def forward(self, x):
         return self.loss.forward(x, self.target)
 
-    def backward(self, dy):
+    def backward(self, dy, input_grad=True):
         return dy * self.loss.backward()
 
 
 def configurations():
     """What the command checks: (name, layer, input shape, bound on the error, other arguments of check_layer)."""
-    exact, curved, deep = 1e-8, 1e-6, 1e-5  # no step is too large for a straight line; many layers add up rounding
+    exact, curved, deep = 1e-8, 1e-6, 1e-5  # a line's or a parabola's slope is measured exactly; depth adds up rounding
     yield "Linear(5, 3)", Linear(5, 3, seed=1), (5, 4), exact, {}
     for arguments, size in [((2, 3, 1), (3, 4)), ((2, 3, 3, 1, 1), (5, 4)), ((3, 2, 3, 2, 1), (7, 6)),
                             ((2, 4, (2, 5), (1, 3), (0, 2)), (4, 7)), ((4, 1, (4, 3), (3, 2), (2, 0)), (6, 5))]:

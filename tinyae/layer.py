@@ -7,9 +7,11 @@ answers the one question of backpropagation: given dy, what are dx and dw? By th
     backward(dy)    multiplies dy by the derivative: stores dw, returns dx
                     (model.backward(dy, input_grad=False) tells its first layer, which may then skip dx and return None)
 
-dy always has y's shape, dx x's. Layers work batch last: images are (C, H, W, N), vectors (features, N). A layer writes
-only into arrays that it made in that call; what it returns is the caller's (Flatten's and Unflatten's is a view of what
-they were given). backward belongs to the latest forward, which may have kept x itself: leave x as it is until then.
+dy always has y's shape, dx x's. Layers work batch last: images are (C, H, W, N), vectors (features, N); only a whole
+autoencoder takes its batch first. A layer writes only into arrays that it made in that call; what it returns is the
+caller's (Flatten's and Unflatten's is a view of what they were given). backward belongs to the latest forward, which may
+have kept x itself: leave x as it is until then. In the code, host is NumPy, and xp = namespace(x) the library that made
+x: NumPy, or CuPy on a GPU (backend.py).
 """
 
 from . import checks
@@ -25,8 +27,8 @@ class Parameter:
 
 
 def uniform_parameters(shape, bias_size, dtype, seed):
-    """A new weight of `shape` and its bias, uniform in +-1/sqrt(fan_in), PyTorch's default. fan_in is all of shape but
-    its first axis; for Linear and Conv2d the number of terms in a sum, which is then of order one, however wide."""
+    """A new weight of `shape` and its bias, uniform in +-1/sqrt(fan_in), PyTorch's default. fan_in is the product of all
+    axes but the first; for Linear and Conv2d the number of terms in a sum, which is then of order one, however wide."""
     dtype, rng, bound = checks.dtype(dtype), checks.generator(seed), host.prod(shape[1:]) ** -0.5
     return [Parameter(rng.uniform(-bound, bound, size).astype(dtype)) for size in (shape, (bias_size,))]
 
@@ -42,7 +44,7 @@ class Layer:
         return y
 
     def kept(self, dy):
-        """What the latest forward kept. Raises ValueError if there was none, that or TypeError if dy is not like its y."""
+        """What the latest forward kept. Raises ValueError before a forward, that or TypeError for a dy unlike its y."""
         if self._kept is None:
             raise ValueError(f"{type(self).__name__}: backward before forward; call forward(x) first")
         shape, like, what = self._kept

@@ -2,7 +2,7 @@
 
 A matrix product, Y = W X, and a function applied entry by entry, y = f(x), are all there is to differentiate:
 
-    dX = W^T dY           x_k reached every y_i = sum_k W_ik x_k, and gathers from each with the weight it reached it by
+    dX = W^T dY           x_k is in every y_i = sum_k W_ik x_k, with weight W_ik, so dx_k = sum_i W_ik dy_i
     dW = dY X^T           W_ik is used once for every image of the batch, so what comes back is added
     dx = dy * f'(x)       each x moves only its own y
 """

@@ -12,7 +12,7 @@ class MSELoss:
     _difference = None
 
     def forward(self, y, target):
-        """L for y and target of one shape: a 0-d array on their device, not read back."""
+        """L for y and target of one shape: a 0-d array, left on their device: to read it would make a GPU wait."""
         checks.array("y", y)
         checks.array("target", target, tuple(y.shape), like=y)
         self._difference = y - target

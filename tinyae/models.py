@@ -54,7 +54,7 @@ class AnelloAutoencoder(Layer):
         self.latent_dim, w = checks.integer("latent_dim", latent_dim, 1), checks.integer("width", width, 1)
         how = {"dtype": checks.dtype(dtype), "seed": checks.generator(seed)}  # one generator, used in order
         self.encoder = Sequential({
-            "encoder_cnn": Sequential(                                         # 1 x 28 x 28
+            "encoder_cnn": Sequential(                                         # 1 x 28 x 28, then for a width of 8
                 Conv2d(1, w, 3, stride=2, padding=1, **how), ReLU(),           # 8 x 14 x 14
                 Conv2d(w, 2 * w, 3, stride=2, padding=1, **how),               # 16 x 7 x 7
                 BatchNorm2d(2 * w, dtype=dtype), ReLU(),

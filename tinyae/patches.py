@@ -6,15 +6,15 @@ column, and the sliding sum becomes one matrix product. im2col ("image to column
     cols[c, i, j, a, b, n] = x[c, a*sh + i - ph, b*sw + j - pw, n]      (0 where that is off the image)
 
 for channel c, offset (i, j) in the kernel, position (a, b) in the output, image n. It only copies, so it is a linear
-map. Its adjoint (the transpose, seen as a matrix), col2im, sends every entry of cols back to the pixel it was copied
-from; overlapping patches copied the same pixel several times, so what comes back is ADDED:
+map. Its adjoint (the transpose, seen as a matrix), col2im, sends every entry of cols that was copied from a pixel back to
+it; overlapping patches copied the same pixel several times, so what comes back is ADDED:
 
     x[c, a*sh + i - ph, b*sw + j - pw, n] += cols[c, i, j, a, b, n]
 
 Both loop over the kh*kw offsets only, and move whole blocks of images: N is the last axis, and every copy runs along it.
 
 Letters, here and in every file: N images in the batch, C channels in, O channels out, H and W the height and width
-of an image, kh, kw of the kernel, sh, sw of the stride, ph, pw of the padding.
+of an image, OH and OW of the output, kh, kw of the kernel, sh, sw of the stride, ph, pw of the padding.
 """
 
 from functools import cache
@@ -23,13 +23,13 @@ from .backend import namespace, zeros
 
 
 def conv_size(size, kernel, stride, padding):
-    """Positions a kernel takes along an axis of `size` pixels: from the first that fits, every `stride`."""
+    """How many positions a kernel takes along an axis of `size` pixels: one every `stride`, as long as it fits."""
     return (size + 2 * padding - kernel) // stride + 1
 
 
 def transposed_size(size, kernel, stride, padding, output_padding):
-    """The size that a convolution turns into `size`. The division above forgets a remainder below `stride`, so
-    `stride` different sizes would do: output_padding says which."""
+    """The size of which a convolution makes `size`. The division above forgets a remainder below `stride`, so `stride`
+    different sizes would do: output_padding says which."""
     return (size - 1) * stride - 2 * padding + kernel + output_padding
 
 
