@@ -178,6 +178,15 @@ def test_divergence_is_explained_on_every_backend(backend):
         Training(experiment(backend, lr=1e30)).run(TRAIN, TEST)
 
 
+@pytest.mark.parametrize("lr, batch, where", [
+    (1e39, 1, r"in the weights after Adam's step\."),  # beyond float32 at once, even if no batch came after it
+    (1e37, 2, r"in the output of [\w.]+ \(\w+\)\."),  # finite weights, the product of which is not
+])
+def test_a_divergence_is_found_where_it_began(lr, batch, where):
+    with pytest.raises(TrainingDiverged, match=f"It began in batch {batch} of the training images, {where}"):
+        Training(experiment("numpy", lr=lr)).run(TRAIN, TEST)
+
+
 @pytest.mark.parametrize("corruption", [None, GaussianNoise(0.5), RandomErasing()], ids=lambda c: type(c).__name__)
 def test_an_epoch_reads_back_once(corruption):
     training = Training(experiment("strict", 3, corruption=corruption))
