@@ -17,7 +17,8 @@
 # computation, `dv` means dL/dv: how much L changes with each entry of v. So `dv` always has the shape of `v`.
 
 # %%
-from common import np, options, plt, save, table
+from common import np, options, table
+from figures import plt, save
 from tinyae import Adam, BatchNorm2d, Conv2d, ConvTranspose2d, Linear, MSELoss, ReLU, Sequential, Sigmoid
 from tinyae.gradcheck import check_layer
 from tinyae.layer import Parameter

@@ -10,8 +10,8 @@
 # **What you need.** NumPy, and `lessons/00_backprop.py` if backpropagation is new to you. The layers are in `tinyae/`.
 
 # %%
-from common import (CORRUPTIONS, first_of_each, figure_datasets, figure_losses, figure_reconstructions, figure_tsne,
-                    load, loss_table, np, options, save, table, train, tsne)
+from common import CORRUPTIONS, load, loss_table, np, options, table, train, tsne
+from figures import figure_datasets, figure_losses, figure_reconstructions, figure_tsne, first_of_each, save
 from tinyae.backend import host
 from tinyae.training import Experiment, to_range
 

@@ -12,8 +12,9 @@
 # %%
 from dataclasses import replace
 
-from common import (CORRUPTIONS, figure_datasets, figure_losses, figure_reconstructions, figure_tsne, first_of_each, load,
-                    loss_table, np, options, plt, save, STYLES, table, train, tsne)
+from common import CORRUPTIONS, load, loss_table, np, options, table, train, tsne
+from figures import (STYLES, figure_datasets, figure_losses, figure_reconstructions, figure_tsne, first_of_each, plt,
+                     save)
 from scipy import stats
 
 from tinyae.backend import host

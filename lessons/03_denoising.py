@@ -15,8 +15,8 @@ import csv
 import os
 import time
 
-from common import (CORRUPTIONS, data_tools, first_of_each, figure_tsne, load, measure, missing, np, options, plt, save,
-                    show_image, table, train, tsne)
+from common import CORRUPTIONS, data_tools, load, measure, missing, np, options, table, train, tsne
+from figures import figure_tsne, first_of_each, plt, save, show_image
 from scipy import ndimage, stats
 from sklearn.decomposition import PCA
 from threadpoolctl import threadpool_limits

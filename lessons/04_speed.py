@@ -20,7 +20,8 @@ from unittest.mock import patch
 
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from common import ROOT, options, plt, np, save, table
+from common import ROOT, np, options, table
+from figures import plt, save
 from tinyae import Adam, AnelloAutoencoder, Conv2d, Linear, MSELoss, ReLU, Sigmoid, convolution
 from tinyae.backend import choose, to_numpy
 from tinyae.patches import conv_size, links
