@@ -11,11 +11,10 @@
 # **What you need.** Lessons 1 and 2.
 
 # %%
-import csv
 import os
 import time
 
-from common import CORRUPTIONS, data_tools, load, measure, missing, np, options, table, train, tsne
+from common import CORRUPTIONS, data_tools, load, measure, missing, np, options, save_csv, table, train, tsne
 from figures import figure_tsne, first_of_each, plt, save, show_image
 from scipy import ndimage, stats
 from sklearn.decomposition import PCA
@@ -110,11 +109,9 @@ def quality(training, data):
 
 
 measured = measure(quality, trainings, data)
-with open(chosen.output / "matrix.csv", "w", newline="", encoding="utf-8") as file:
-    writer = csv.writer(file)
-    writer.writerow(["latent_dim", "train", "test", "seed", "mse"])
-    writer.writerows([d, name, test, seed, f"{measured[label(name, d, seed)][test]:.6f}"]
-                     for d in DIMENSIONS for name in NAMES for test in NAMES for seed in SEEDS)
+save_csv(chosen.output / "matrix.csv", [["latent_dim", "train", "test", "seed", "mse"]] + [
+    [d, name, test, seed, f"{measured[label(name, d, seed)][test]:.6f}"]
+    for d in DIMENSIONS for name in NAMES for test in NAMES for seed in SEEDS])
 
 
 def over_seeds(name, d, what):

@@ -265,6 +265,13 @@ def table(header, rows, title):
         print(f"\n{text}")
 
 
+def save_csv(path, rows):
+    """Write rows of cells as a CSV file, the whole of it or nothing."""
+    file = io.StringIO(newline="")
+    csv.writer(file).writerows(rows)
+    checkpoint.write(path, file.getvalue().encode())
+
+
 def loss_table(trainings, data, chosen, number):
     """Print the report's table beside ours, and write it as table<number>.csv (dataset, epoch, split, loss, report)."""
     comparable = data.complete and chosen.epochs == 20 and chosen.latent_dim == 4
@@ -277,6 +284,4 @@ def loss_table(trainings, data, chosen, number):
                 rows.append([name, str(epoch), split, f"{report:.3f}" if comparable else "-", ours,
                              f"{ours - report:+.3f}" if comparable else "-"])
     table(["dataset", "epoch", "split", "report", "ours", "difference"], rows, f"Table {number}. Average loss")
-    file = io.StringIO(newline="")
-    csv.writer(file).writerows([["dataset", "epoch", "split", "loss", "report"], *lines])
-    checkpoint.write(chosen.output / f"table{number}.csv", file.getvalue().encode())
+    save_csv(chosen.output / f"table{number}.csv", [["dataset", "epoch", "split", "loss", "report"], *lines])
