@@ -20,7 +20,7 @@ from tinyae.backend import backend_of, zeros
 
 def _range(name: str, value, most=math.inf) -> tuple[float, float]:
     """`value` as a pair 0 < low <= high <= most. Raises TypeError if it is no pair of numbers, else ValueError."""
-    low, high = checks.several(name, value, "a pair (low, high)", checks.number, low=0, high=most, low_open=True)
+    low, high = checks.several(name, value, 2, "a pair (low, high)", checks.number, low=0, high=most, low_open=True)
     if low > high:
         raise ValueError(f"{name}: got {value!r}, expected (low, high) with low <= high")
     return low, high

@@ -367,10 +367,9 @@ save(figure, chosen, "05_im2col")
 #
 #     dW = dy cols^T          dbias = sum of dy over positions and images          dcols = W^T dy
 #
-# One step is left, from dcols to dx. An entry of `cols` is a copy of one pixel (or padding, which has no gradient to
-# give), so its gradient goes to that pixel.
-# A pixel that lies in several overlapping patches was copied several times. It was *used* several times, and by
-# section 1 it gets the **sum** of what comes back from its copies. That adding is *col2im*:
+# One step is left, from dcols to dx. An entry of `cols` is a copy of one pixel, so its gradient goes to that pixel (or it
+# is padding, and nobody asks for it). A pixel that lies in several overlapping patches was copied several times. It was
+# *used* several times, and by section 1 it gets the **sum** of what comes back from its copies. That adding is *col2im*:
 #
 #     dx = col2im(W^T dy)
 #
@@ -647,8 +646,8 @@ table(["stage", "shape", "error"], rows, "Batch norm's backward, stage by stage,
 #
 # which is what `tinyae/batchnorm.py` computes. Each term has a meaning: gamma s dy is the plain slope; mean(dy) is
 # taken out since shifting the whole channel changes nothing in y; and the part along xhat since stretching the
-# channel changes nothing (but for eps). All this while training: in evaluation mu and var are remembered constants, and only
-# gamma s dy is left.
+# channel changes nothing (but for eps). All this while training: in evaluation mu and var are remembered constants, and
+# only gamma s dy is left.
 
 # %%
 layer = BatchNorm2d(C, eps=eps, dtype="float64")

@@ -11,7 +11,7 @@
 
 # %%
 from common import CORRUPTIONS, load, loss_table, np, options, table, train, tsne
-from figures import figure_datasets, figure_losses, figure_reconstructions, figure_tsne, first_of_each, save
+from figures import figure_images, figure_losses, figure_reconstructions, figure_tsne, first_of_each, save
 from tinyae.backend import host
 from tinyae.training import Experiment, to_range
 
@@ -23,7 +23,7 @@ data = load(chosen)
 #
 # Grey values are mapped from 0..255 to [-1, 1], then corrupted: noise of mean 0 and standard deviation 1 is added to
 # every pixel, or, with probability 1/2, a box of the image is set to 0, which is mid-grey here. The corruption is drawn
-# afresh each time an image is seen, so with one no two epochs show the network the same data.
+# afresh each time an image is seen, so no two epochs show the network the same corrupted image.
 
 # %%
 NAMES = ["Normal", "Gaussian σ=1", "RandomErasing"]
@@ -41,7 +41,7 @@ def corrupt(name, pixels, purpose):
 examples = first_of_each(data.test_labels)
 shown = {name: corrupt(name, data.test_images[examples], "figure") for name in NAMES}
 print("\nFigure 1: the three datasets.")
-save(figure_datasets(shown, data.test_labels[examples]), chosen, "figure1_datasets", data)
+save(figure_images(shown, data.test_labels[examples]), chosen, "figure1_datasets", data)
 
 # %% [markdown]
 # ## What no network can do better

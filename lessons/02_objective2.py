@@ -13,7 +13,7 @@
 from dataclasses import replace
 
 from common import CORRUPTIONS, load, loss_table, np, options, table, train, tsne
-from figures import (STYLES, figure_datasets, figure_losses, figure_reconstructions, figure_tsne, first_of_each, plt,
+from figures import (STYLES, figure_images, figure_losses, figure_reconstructions, figure_tsne, first_of_each, plt,
                      save)
 from scipy import stats
 
@@ -40,7 +40,7 @@ examples = first_of_each(data.test_labels)
 clean = to_range(data.test_images[examples], NORMAL.pixel_range)
 shown = {name: CORRUPTIONS[name](clean, host.random.default_rng(chosen.seed)) for name in NAMES}
 print("\nFigure 5: the three datasets, and the clean images above.")
-save(figure_datasets({"Normal": clean} | shown, data.test_labels[examples]), chosen, "figure5_datasets", data)
+save(figure_images({"Normal": clean} | shown, data.test_labels[examples]), chosen, "figure5_datasets", data)
 
 # %% [markdown]
 # ## A prediction

@@ -1,5 +1,4 @@
-"""What the lessons share, so that each lesson's own text is its subject: the command line, running, tables (figures.py has
-the figures)."""
+"""What the lessons share, so that each lesson's own text is its subject: the command line, running, tables."""
 
 import _thread
 import argparse
@@ -36,7 +35,7 @@ if "ipykernel" not in sys.modules:
     signal.signal(signal.SIGINT, _leave)
 # After Ctrl-C a helper process of joblib's may warn of semaphores that nobody closed, and find them gone: no news.
 os.environ["PYTHONWARNINGS"] = ",".join(filter(None, (os.environ.get("PYTHONWARNINGS"), "ignore:resource_tracker")))
-warnings.filterwarnings("ignore", "IProgress not found")  # no progress bars are drawn in a notebook
+warnings.filterwarnings("ignore", "IProgress not found")  # tqdm's, in a notebook: it lacks a widget nothing here uses
 
 try:
     import joblib

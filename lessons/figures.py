@@ -49,15 +49,17 @@ def first_of_each(labels):
     return np.array([np.flatnonzero(labels == label)[0] for label in range(10)])
 
 
-def figure_datasets(corrupted, labels):
-    """Images of several datasets under one another. corrupted: {dataset: images (10, 1, 28, 28)}, one a garment."""
-    figure, axes = plt.subplots(len(corrupted), 10, figsize=(11, len(corrupted) + 0.5), squeeze=False)
-    for row, (name, images) in zip(axes, corrupted.items()):
+def figure_images(rows, labels, title=None):
+    """Images under one another. rows: {name: images (10, 1, 28, 28)}, one a garment; labels: (10,), the garments."""
+    figure, axes = plt.subplots(len(rows), 10, figsize=(11, len(rows) + (0.9 if title else 0.5)), squeeze=False)
+    for row, (name, images) in zip(axes, rows.items()):
         for axis, image in zip(row, images):
             show_image(axis, image[0])
         row[0].set_ylabel(name, rotation=0, ha="right", va="center")
     for axis, label in zip(axes[0], labels):
         axis.set_title(data_tools.CLASS_NAMES[label], fontsize=10)
+    if title:
+        figure.suptitle(title)
     return figure
 
 
@@ -79,15 +81,8 @@ def figure_losses(trainings):
 
 def figure_reconstructions(name, originals, first, last, epochs, labels):
     """What goes in, and what comes out after the first and the last epoch: images (10, 1, 28, 28), one a garment."""
-    figure, axes = plt.subplots(3, 10, figsize=(11, 3.9))
-    for row, images, title in zip(axes, (originals, first, last), ("input", "epoch 1", f"epoch {epochs}")):
-        for axis, image in zip(row, images):
-            show_image(axis, image[0])
-        row[0].set_ylabel(title, rotation=0, ha="right", va="center")
-    for axis, label in zip(axes[0], labels):
-        axis.set_title(data_tools.CLASS_NAMES[label], fontsize=10)
-    figure.suptitle(f"{name}: images and their reconstructions")
-    return figure
+    return figure_images({"input": originals, "epoch 1": first, f"epoch {epochs}": last}, labels,
+                         f"{name}: images and their reconstructions")
 
 
 def _densest(points):

@@ -24,7 +24,10 @@ host = numpy  # for what always lives in main memory: files, first weights, grad
 
 
 class BackendUnavailable(RuntimeError):
-    """The backend asked for cannot be had: why, and what to install."""
+    """The backend asked for cannot be had: args are the reason, and what to install."""
+
+    def __str__(self):
+        return ": ".join(self.args)
 
 
 class HostGenerator:
@@ -77,14 +80,16 @@ def _cupy() -> Backend:
     try:
         import cupy
     except ImportError as error:
-        raise BackendUnavailable("CuPy is not installed: pip install cupy-cuda12x (or cupy-cuda13x, for CUDA 13)") from error
+        raise BackendUnavailable("CuPy is not installed",
+                                 "pip install cupy-cuda12x (or cupy-cuda13x, for CUDA 13)") from error
     try:  # that CuPy imports says nothing: only a kernel that has run proves a device
         device = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["name"].decode()
         cupy.ones(1).sum().item()
     except Exception as error:  # CuPy raises many kinds here: no driver, no device, no compiler, ...
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise BackendUnavailable(f"CuPy {cupy.__version__} is installed but no CUDA device answers, {reason}: install an "
-                                 "NVIDIA driver, or the CuPy wheel for yours (cupy-cuda12x, cupy-cuda13x)") from error
+        raise BackendUnavailable(
+            f"CuPy {cupy.__version__} is installed but no CUDA device answers, {reason}",
+            "install an NVIDIA driver, or the CuPy wheel made for yours (cupy-cuda12x, cupy-cuda13x)") from error
     return register(Backend("cupy", cupy, cupy.ndarray, f"{device}, through CuPy {cupy.__version__}", cupy.array,
                             cupy.asnumpy, generator=cupy.random.default_rng, device_keyword=False))
 
@@ -97,7 +102,7 @@ def choose(name: str = "auto") -> tuple[Backend, str]:
         try:
             backend, why = choose("cupy")[0], "a CUDA device answers"
         except BackendUnavailable as error:
-            backend, why = _backends["numpy"], str(error).rpartition(": ")[0]  # without the advice
+            backend, why = _backends["numpy"], error.args[0]
     elif name == "cupy" or name in _backends:
         backend, why = _backends.get(name) or _cupy(), f"{name!r} was asked for"
     else:

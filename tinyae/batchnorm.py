@@ -54,7 +54,8 @@ class BatchNorm2d(Layer):
         xp, shape = namespace(x), x.shape
         x = xp.reshape(x, (self.num_features, -1))  # (C, M): geometry plays no part
         if self.training:
-            if (M := x.shape[1]) == 1:
+            M = x.shape[1]
+            if M == 1:
                 raise ValueError(f"x: got shape {tuple(shape)}, expected more than one value a channel in training")
             mu = xp.mean(x, axis=1)
             xc = x - mu[:, None]
@@ -73,7 +74,7 @@ class BatchNorm2d(Layer):
         xp, shape, M = namespace(dy), dy.shape, xc.shape[1]
         dy = xp.reshape(dy, xc.shape)
         self.weight.grad = dot(dy, xc) * s  # sum dy xhat
-        self.bias.grad = xp.sum(dy, axis=1)  # sum dy
+        self.bias.grad = xp.sum(dy, axis=1)
         if training:
             dx = xc * (-s * self.weight.grad / M)[:, None]  # - xhat mean(dy xhat)
             dx += dy

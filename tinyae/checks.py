@@ -31,11 +31,11 @@ def number(name, value, low, high=float("inf"), low_open=False, high_open=False)
     return float(value)
 
 
-def several(name, value, form, check, **limits):
-    """`value` as a tuple of as many things as `form` has, "(low, high)" for example, each a check(name, thing, ...)."""
+def several(name, value, length, form, check, **limits):
+    """`value` as a tuple of `length` things, each passed through check(name, thing, ...). form: in words, "(low, high)"."""
     if not isinstance(value, (tuple, list)):
         raise TypeError(f"{name}: got {value!r}, expected {form}")
-    if len(value) != form.count(",") + 1:
+    if len(value) != length:
         raise ValueError(f"{name}: got {value!r}, expected {form}")
     return tuple(check(name, one, **limits) for one in value)
 
@@ -43,7 +43,7 @@ def several(name, value, form, check, **limits):
 def pair(name, value, at_least):
     """`value`, an int or two of them (height, width), as two ints of at least `at_least`."""
     both = value if isinstance(value, (tuple, list)) else (value, value)
-    return several(name, both, "an integer or a pair (height, width)", integer, at_least=at_least)
+    return several(name, both, 2, "an integer or a pair (height, width)", integer, at_least=at_least)
 
 
 def dtype(value):
@@ -62,7 +62,7 @@ def generator(seed):
 
 
 def state(value, layer):
-    """`value`, {name: array}, as NumPy arrays that fit `layer` in names and shapes, in its parameters' dtypes."""
+    """`value`, {name: array}, as NumPy arrays that fit `layer` in names, shapes and kind, in its parameters' dtypes."""
     if not hasattr(value, "items"):
         raise TypeError(f"state: got {type(value).__name__}, expected a dict {{name: NumPy array}}")
     value = {name: host.asarray(a) for name, a in value.items() if not name.endswith("num_batches_tracked")}

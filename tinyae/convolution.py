@@ -42,7 +42,8 @@ def outer_sum(a, b):
 
 
 class _Convolution(Layer):
-    """What both share. kernel_size, stride, padding: an int, or a pair (height, width)."""
+    """What both share. kernel_size, stride, padding: an int, or a pair (height, width). weight_channels: the weight's,
+    those of the small image first."""
 
     def __init__(self, in_channels, out_channels, weight_channels, kernel_size, stride, padding, dtype, seed):
         self.in_channels = checks.integer("in_channels", in_channels, at_least=1)

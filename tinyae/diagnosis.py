@@ -26,5 +26,6 @@ def first_nonfinite(training, x, target):
         if not _finite(dy, *(p.grad for p in layer.parameters())):
             return f"in a gradient that {what} computed"
     training.optimizer.step()
-    weights = _finite(*(p.data for p in training.model.parameters()))
-    return None if weights else "in the weights after Adam's step"
+    if not _finite(*(p.data for p in training.model.parameters())):
+        return "in the weights after Adam's step"
+    return None

@@ -83,7 +83,7 @@ class Unflatten(Flatten):
 
     def __init__(self, unflattened_size):
         self.unflattened_size = checks.several(
-            "unflattened_size", unflattened_size, "(C, H, W)", checks.integer, at_least=1)
+            "unflattened_size", unflattened_size, 3, "(C, H, W)", checks.integer, at_least=1)
 
     def forward(self, x):
         checks.array("x", x, {"C*H*W": prod(self.unflattened_size), "N": None})

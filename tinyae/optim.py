@@ -26,7 +26,7 @@ class Adam:
 
     def __init__(self, parameters, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0):
         self.parameters = checks.parameters(parameters)
-        self.betas = checks.several("betas", betas, "(beta1, beta2)", checks.number, low=0, high=1, high_open=True)
+        self.betas = checks.several("betas", betas, 2, "(beta1, beta2)", checks.number, low=0, high=1, high_open=True)
         self.lr, self.eps = checks.number("lr", lr, 0), checks.number("eps", eps, 0)
         self.weight_decay = checks.number("weight_decay", weight_decay, 0)
         self.t = self.m = self.v = 0
@@ -45,8 +45,8 @@ class Adam:
         g += self.weight_decay * theta
         self.m = beta1 * self.m + (1 - beta1) * g
         self.v = beta2 * self.v + (1 - beta2) * g * g
-        usual = xp.sqrt(self.v) / (1 - beta2**self.t) ** 0.5 + self.eps
-        theta -= (self.lr / (1 - beta1**self.t)) * self.m / usual
+        denominator = xp.sqrt(self.v) / (1 - beta2**self.t) ** 0.5 + self.eps
+        theta -= (self.lr / (1 - beta1**self.t)) * self.m / denominator
 
         for p in self.parameters:  # each takes its part from the front
             size = prod(p.data.shape)

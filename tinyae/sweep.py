@@ -131,7 +131,8 @@ def train_all(experiments, train_images, test_images, folder, source, *, fresh=F
     if any(experiments[name].backend != "numpy" for name in pending):
         n_jobs = 1  # one device: side by side they would only wait for each other
     n_jobs = min(joblib.effective_n_jobs(n_jobs), len(pending))
-    total, done = sum(experiments[name].epochs for name in pending), lambda: total - sum(map(left, pending))
+    total = sum(experiments[name].epochs for name in pending)
+    done = lambda: total - sum(map(left, pending))
     with tqdm(total=total, initial=done(), unit="epoch", dynamic_ncols=True, disable=None) as bar:
         while pending:
             # An epoch of each, those furthest behind first, in numbers that leave no core idle: three trainings on two

@@ -49,7 +49,7 @@ class Experiment:
     def __post_init__(self):
         if self.corruption is not None and not callable(self.corruption):
             raise TypeError(f"corruption: got {self.corruption!r}, expected None or a function (images, generator)")
-        low, high = checks.several("pixel_range", self.pixel_range, "(low, high)", checks.number, low=-float("inf"))
+        low, high = checks.several("pixel_range", self.pixel_range, 2, "(low, high)", checks.number, low=-float("inf"))
         if not low < high:
             raise ValueError(f"pixel_range: got {self.pixel_range}, expected (low, high) with low < high")
         for name, at_least in (("latent_dim", 1), ("epochs", 1), ("batch_size", 1), ("seed", 0)):
