@@ -798,6 +798,15 @@ RECORDED_2 = [
 table(["what", "step time, ratio", "verdict"], RECORDED_2,
       "Recorded on 24 November 2026: two cores of an AMD EPYC (Zen 3, no AVX-512), NumPy 2.4.6, OpenBLAS 0.3.31")
 
+RECORDED_3 = [
+    ("weight gradient for each position again", "0.99", "left out: no difference here either"),
+    ("sums over the batch as products with ones", "0.97", "left out: little, and less exact than NumPy's sums"),
+    ("two processes, each with half of every batch (quiet machine)", "0.90", "left out: 130 lines, and batch norm has to take part"),
+    ("the same, in minutes when products on two threads were slow", "0.45", "worth another look on a disturbed machine"),
+]
+table(["what", "step time, ratio", "verdict"], RECORDED_3,
+      "Recorded on 25 November 2026: two cores of an AMD EPYC (Zen 4, AVX-512), NumPy 2.4.6, OpenBLAS 0.3.31")
+
 # %% [markdown]
 # ## What to conclude
 #
