@@ -774,38 +774,31 @@ else:
 # includes those above it, and is compared with the code before all of them.
 
 # %%
-RECORDED = [  # what, step time compared with the code without it, verdict
-    ("free one array of 32 MiB once, so that glibc keeps memory", "0.91", "fetched pages 430 to 0 a step"),
-    ("the same through glibc's mallopt, both thresholds", "0.92", "the same gain, needs ctypes"),
-    ("mallopt, M_MMAP_THRESHOLD 32 MiB alone", "1.35", "left out: it stops glibc from learning"),
-    ("mallopt, M_TRIM_THRESHOLD 1 GiB alone", "3.9", "left out: the same, and worse"),
-    ("im2col: zeros only where the padding is", "1.00", "left out (the same on the other machine)"),
-    ("im2col: only the edges zeroed", "1.03", "left out"),
-    ("products in chunks that fit the cache", "1.00", "left out"),
-    ("no checks of shapes and types", "0.98", "left out: they catch a beginner's every mistake"),
-]
-table(["what", "step time, ratio", "verdict"], RECORDED,
-      "Recorded on 23 November 2026: one core of an AMD EPYC (Zen 5), NumPy 2.4.6, OpenBLAS 0.3.31")
-
-RECORDED_2 = [
-    ("weight gradient for each row of positions, not for each position", "0.98", "kept"),
-    ("and geometry worked out once, ReLU by clip and mask, first patches copied, fewer checks", "0.92", "kept"),
-    ("what was kept given up as backward passes", "0.99", "left out: a second backward would fail"),
-    ("two Python threads, each with half the batch", "0.88", "left out: batch norm would have to wait for both"),
-    ("col2im by channels, or rows and columns apart", "1.0 to 1.7 of col2im", "left out"),
-    ("products by kernel row or offset, patches never whole", "1.0 to 1.2 of the layer", "left out"),
-]
-table(["what", "step time, ratio", "verdict"], RECORDED_2,
-      "Recorded on 24 November 2026: two cores of an AMD EPYC (Zen 3, no AVX-512), NumPy 2.4.6, OpenBLAS 0.3.31")
-
-RECORDED_3 = [
-    ("weight gradient for each position again", "0.99", "left out: no difference here either"),
-    ("sums over the batch as products with ones", "0.97", "left out: little, and less exact than NumPy's sums"),
-    ("two processes, each with half of every batch (quiet machine)", "0.90", "left out: 130 lines, and batch norm has to take part"),
-    ("the same, in minutes when products on two threads were slow", "0.45", "worth another look on a disturbed machine"),
-]
-table(["what", "step time, ratio", "verdict"], RECORDED_3,
-      "Recorded on 25 November 2026: two cores of an AMD EPYC (Zen 4, AVX-512), NumPy 2.4.6, OpenBLAS 0.3.31")
+RECORDED = {  # when and where: [(what, step time compared with the code without it, verdict), ...]
+    "23 November 2026: one core of an AMD EPYC (Zen 5)": [
+        ("free one array of 32 MiB once, so that glibc keeps memory", "0.91", "fetched pages 430 to 0 a step"),
+        ("the same through glibc's mallopt, both thresholds", "0.92", "the same gain, needs ctypes"),
+        ("mallopt, M_MMAP_THRESHOLD 32 MiB alone", "1.35", "left out: it stops glibc from learning"),
+        ("mallopt, M_TRIM_THRESHOLD 1 GiB alone", "3.9", "left out: the same, and worse"),
+        ("im2col: zeros only where the padding is", "1.00", "left out (the same on the Zen 3 machine)"),
+        ("im2col: only the edges zeroed", "1.03", "left out"),
+        ("products in chunks that fit the cache", "1.00", "left out"),
+        ("no checks of shapes and types", "0.98", "left out: they catch a beginner's every mistake")],
+    "24 November 2026: two cores of an AMD EPYC (Zen 3, no AVX-512)": [
+        ("weight gradient for each row of positions, not for each position", "0.98", "kept"),
+        ("and geometry worked out once, ReLU by clip and mask, first patches copied, fewer checks", "0.92", "kept"),
+        ("what was kept given up as backward passes", "0.99", "left out: a second backward would fail"),
+        ("two Python threads, each with half the batch", "0.88", "left out: batch norm would have to wait for both"),
+        ("col2im by channels, or rows and columns apart", "1.0 to 1.7 of col2im", "left out"),
+        ("products by kernel row or offset, patches never whole", "1.0 to 1.2 of the layer", "left out")],
+    "25 November 2026: two cores of an AMD EPYC (Zen 4, AVX-512)": [
+        ("weight gradient for each position, not for each row of them", "0.99", "left out: no clear difference"),
+        ("sums over the batch as products with ones", "0.97 to 0.99", "left out: little, and less exact"),
+        ("two processes, each with half of every batch", "0.90 of an epoch", "left out: 130 lines, also in batch norm"),
+        ("the same while products on two threads were slow", "0.45 of an epoch", "worth another look on a busy machine")],
+}
+for where, lines in RECORDED.items():
+    table(["what", "step time, ratio", "verdict"], lines, f"Recorded on {where}, NumPy 2.4.6, OpenBLAS 0.3.31")
 
 # %% [markdown]
 # ## What to conclude
