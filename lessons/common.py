@@ -213,10 +213,10 @@ def measure(function, trainings, data):
     missing = [name for name in trainings if name not in found]
     one_device = any(trainings[name].experiment.backend != "numpy" for name in missing)
     jobs = [joblib.delayed(job)(name, trainings[name].experiment, trainings[name].state()) for name in missing]
-    done = sweep.parallel(jobs, 1 if one_device else -1)
-    for name, measured in tqdm(done, total=len(missing), desc="measuring", disable=not missing or None):
-        found[name] = measured
-        checkpoint.save(paths[name], {}, measured)
+    with sweep.workers(1 if one_device else -1) as carry_out:
+        for name, measured in tqdm(carry_out(jobs), total=len(missing), desc="measuring", disable=not missing or None):
+            found[name] = measured
+            checkpoint.save(paths[name], {}, measured)
     return {name: found[name] for name in trainings}
 
 

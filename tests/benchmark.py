@@ -30,7 +30,8 @@ from threadpoolctl import threadpool_limits
 import data_tools
 import nchw
 import tinyae
-from racers import corruption_epoch, large_products, nchw_epoch, race, tinyae_epoch, torch_epoch, whole_training
+from racers import (corruption_epoch, group_epoch, large_products, nchw_epoch, race, tinyae_epoch, torch_epoch,
+                    whole_training)
 from tinyae import sweep
 from tinyae.training import Experiment, Training, to_range
 
@@ -63,20 +64,28 @@ def images(data, M):
 # -- The sections --
 
 def epoch(data, chosen, width=8, M=60_000, target="2 or more"):
-    """One epoch, everything included: shuffling, normalising, forward, loss, backward, Adam."""
+    """One epoch, everything included: shuffling, normalising, forward, loss, backward, Adam.
+
+    tinyae as a group of one-thread processes that share every batch (tinyae/group.py), and as one process, whose products
+    use all threads. PyTorch in both ways, too."""
     M = M // 10 if chosen.quick else M
-    makers = {"tinyae": (tinyae_epoch, images(data, M), width)}
+    size = 1 << chosen.threads.bit_length() - 1  # a divisor of the batch
+    group, one = f"tinyae, {size} processes", "tinyae, one process"
+    makers = {group: (group_epoch, tinyae_epoch, size, images(data, M), width), one: (tinyae_epoch, images(data, M), width)}
     if TORCH:
         for name, how in (("PyTorch", {}), ("PyTorch, channels_last", {"channels_last": True}),
                           ("PyTorch, channels_last, fused Adam", {"channels_last": True, "fused": True})):
             makers[name] = (torch_epoch, images(data, M), width, how, chosen.threads)
         makers["PyTorch, channels_last, memory kept (lesson 4)"] = (*makers["PyTorch, channels_last"], True)
+        makers[f"PyTorch, DistributedDataParallel, {size} processes"] = (
+            group_epoch, torch_epoch, size, images(data, M), width, {}, 1)
     ran = race(makers, chosen.rounds, chosen.threads)
     for name, runner in ran.items():
         say(f"{name}, seconds for 60,000 images", spread(runner.seconds * 60_000 / M))
     if TORCH:
         best = better(ran, "PyTorch", "PyTorch, channels_last")
-        say_ratio("PyTorch eager (its better layout) / tinyae", best, ran["tinyae"].seconds, target)
+        for name in (group, one):
+            say_ratio(f"PyTorch eager (its better layout) / {name}", best, ran[name].seconds, target)
 
 
 def wide(data, chosen):

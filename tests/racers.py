@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 import data_tools
 import nchw
 import tinyae
+from tinyae.group import LENGTH, Group, new_board
 from tinyae.training import Experiment, Training, to_range
 
 
@@ -35,13 +36,35 @@ def faults():
         return 0
 
 
+def _pack(arguments, start):
+    """Arrays among the arguments go through files, named from `start` on: received through a pipe, they would leave a
+    process's memory in a state in which freed arrays are kept for reuse, and PyTorch a fifth faster than in a script."""
+    packed = list(arguments)
+    for i, a in enumerate(packed):
+        if isinstance(a, np.ndarray):
+            packed[i] = Path(f"{start}-{i}.npy")
+            np.save(packed[i], a)
+    return packed
+
+
+def _unpack(arguments):
+    return [np.array(np.load(a, mmap_mode="r")) if isinstance(a, Path) else a for a in arguments]
+
+
+def _more(pipe):
+    """Whether another run is asked for; not if who asks is gone."""
+    try:
+        return pipe.recv()
+    except EOFError:
+        return False
+
+
 def _serve(pipe, make, arguments, threads):
-    arguments = [np.array(np.load(a, mmap_mode="r")) if isinstance(a, Path) else a for a in arguments]
     with threadpool_limits(threads):
-        function = make(*arguments)
+        function = make(*_unpack(arguments))
         function()  # the first call of everything is slower
         pipe.send(None)
-        while pipe.recv():
+        while _more(pipe):
             before, start, spent = faults(), time.perf_counter(), time.process_time()
             function()
             pipe.send((time.perf_counter() - start, time.process_time() - spent, faults() - before, peak_memory()))
@@ -56,7 +79,7 @@ class Runner:
     def __init__(self, make, *arguments, threads):
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, make, arguments, threads), daemon=True)
+        self.process = context.Process(target=_serve, args=(theirs, make, arguments, threads))
         self.process.start()
         theirs.close()
         self.runs = []
@@ -77,19 +100,12 @@ class Runner:
 
 
 def race(makers, rounds, threads):
-    """makers: {name: (make, *arguments)}; run in turns, another first in each round -> {name: Runner}.
-
-    Arrays among the arguments go through files: received through a pipe, they would leave each process's memory in a state
-    in which freed arrays are kept for reuse, and PyTorch a fifth faster than in a script of its own.
-    """
+    """makers: {name: (make, *arguments)}; run in turns, another first in each round -> {name: Runner}."""
     runners, order = {}, list(makers)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         for number, (name, (make, *arguments)) in enumerate(makers.items()):  # in turns: starting takes time as well
-            for i, a in enumerate(arguments):
-                if isinstance(a, np.ndarray):
-                    arguments[i] = Path(folder) / f"{number}-{i}.npy"
-                    np.save(arguments[i], a)
-            runners[name] = stack.enter_context(Runner(make, *arguments, threads=threads))
+            packed = _pack(arguments, f"{folder}/{number}")
+            runners[name] = stack.enter_context(Runner(make, *packed, threads=threads))
         for _ in range(rounds):
             for name in order:
                 runners[name].run()
@@ -99,16 +115,19 @@ def race(makers, rounds, threads):
 
 # -- What is raced: each makes, in its own process, a function without arguments --
 
-def tinyae_epoch(pixels, width=8, corruption=None):
+def tinyae_epoch(pixels, width=8, corruption=None, member=None):
     training = Training(Experiment(corruption=corruption))
     if width != 8:
         training.model = tinyae.AnelloAutoencoder(4, width=width, seed=1)
         training.optimizer = tinyae.Adam(training.model.parameters(), lr=1e-3, weight_decay=1e-5)
+    if member:
+        rank, size, folder = member
+        training.join(Group(rank, np.memmap(f"{folder}/board", "float64", "r+", shape=(2, size, 1 + LENGTH))))
     epochs = iter(range(1, 1000))
     return lambda: float(np.mean(training.train_epoch(pixels, next(epochs))))
 
 
-def torch_epoch(pixels, width, how, threads, keep_memory=False):
+def torch_epoch(pixels, width, how, threads, keep_memory=False, member=None):
     if keep_memory:  # see lessons/04_speed.py
         np.empty((32 << 20) - (1 << 16), "uint8")
         [np.empty(28 << 20, "uint8") for _ in range(2)]
@@ -116,7 +135,37 @@ def torch_epoch(pixels, width, how, threads, keep_memory=False):
     import torch_training
     torch.set_num_threads(threads)
     training, pixels = torch_training.Training(Experiment(), width, **how), torch.tensor(pixels)
+    if member:
+        training.join(*member)
     return lambda: training.train_epoch(pixels)
+
+
+def _help(pipe, make, arguments, member):
+    """The epochs of another member: each begins when it is told so, or a member that waits would keep a core busy."""
+    with threadpool_limits(1):
+        function = make(*_unpack(arguments), member=member)
+        while _more(pipe):
+            function()
+
+
+def group_epoch(make, size, *arguments):
+    """make(*arguments), with the work on every batch shared by `size` processes, one thread each."""
+    threadpool_limits(1)
+    folder, context, pipes = tempfile.TemporaryDirectory(), multiprocessing.get_context("spawn"), []
+    new_board(size, f"{folder.name}/board")
+    packed = _pack(arguments, f"{folder.name}/")
+    for rank in range(1, size):
+        ours, theirs = context.Pipe()
+        member = rank, size, folder.name
+        context.Process(target=_help, args=(theirs, make, packed, member), daemon=True).start()
+        pipes.append(ours)
+    own = make(*arguments, member=(0, size, folder.name))
+
+    def epoch(folder=folder):  # which is there as long as this is
+        for pipe in pipes:
+            pipe.send(True)
+        own()
+    return epoch
 
 
 def nchw_epoch(pixels):

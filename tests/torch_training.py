@@ -7,7 +7,7 @@ batches too. Where PyTorch has a faster way for the same result, such as the lay
 import math
 
 import torch
-from torch import nn
+from torch import distributed, nn
 
 import tinyae
 
@@ -55,12 +55,19 @@ class Training:
         self.model = twin(tinyae.AnelloAutoencoder(experiment.latent_dim, width=width)).to(memory_format=self.layout)
         self.adam = torch.optim.Adam(self.model.parameters(), lr=experiment.lr, weight_decay=experiment.weight_decay,
                                      fused=fused or None)
-        self.loss = nn.MSELoss()
+        self.loss, self.rank, self.size = nn.MSELoss(), 0, 1
+
+    def join(self, rank, size, folder):
+        """Take every size-th image of a batch only, and share the gradients as PyTorch does. Its batch norm looks at the
+        own part: SyncBatchNorm is for GPUs."""
+        self.rank, self.size = rank, size
+        distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=size)
+        self.model = nn.parallel.DistributedDataParallel(self.model)
 
     def batches(self, pixels, order):
         (low, high), corruption = self.experiment.pixel_range, self.experiment.corruption
         for some in order.split(self.experiment.batch_size):
-            images = pixels[some][:, None].float().mul_((high - low) / 255).add_(low)
+            images = pixels[some[self.rank::self.size]][:, None].float().mul_((high - low) / 255).add_(low)
             if corruption:
                 images = gaussian(images, corruption.sigma) if hasattr(corruption, "sigma") else erase(images)
             yield images.contiguous(memory_format=self.layout)

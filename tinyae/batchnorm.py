@@ -24,6 +24,7 @@ changes nothing in y, so no gradient may ask for it.
 
 from . import checks
 from .backend import host, namespace
+from .group import Alone
 from .layer import Layer, Parameter
 
 
@@ -41,6 +42,8 @@ class BatchNorm2d(Layer):
     ValueError in training if a channel has a single value, and so no variance.
     """
 
+    group = Alone()  # where several processes share a batch, its means are theirs together (group.py)
+
     def __init__(self, num_features, eps=1e-5, momentum=0.1, *, dtype="float32"):
         self.num_features = C = checks.integer("num_features", num_features, at_least=1)
         self.eps, self.momentum = checks.number("eps", eps, 0, low_open=True), checks.number("momentum", momentum, 0, 1)
@@ -54,12 +57,12 @@ class BatchNorm2d(Layer):
         xp, shape = namespace(x), x.shape
         x = xp.reshape(x, (self.num_features, -1))  # (C, M): geometry plays no part
         if self.training:
-            M = x.shape[1]
+            M = x.shape[1] * self.group.size
             if M == 1:
                 raise ValueError(f"x: got shape {tuple(shape)}, expected more than one value a channel in training")
-            mu = xp.mean(x, axis=1)
+            mu = self.group.mean(xp.mean(x, axis=1))
             xc = x - mu[:, None]
-            var = dot(xc, xc) / M  # not mean(x^2) - mean^2, which loses all digits when the mean is large
+            var = self.group.mean(dot(xc, xc) / x.shape[1])  # mean(x^2) - mean^2 loses all digits when the mean is large
             for running, batch in ((self.running_mean, mu), (self.running_var, var * (M / (M - 1)))):
                 running.data = running.data + self.momentum * (batch - running.data)
         else:
@@ -76,9 +79,9 @@ class BatchNorm2d(Layer):
         self.weight.grad = dot(dy, xc) * s  # sum dy xhat
         self.bias.grad = xp.sum(dy, axis=1)
         if training:
-            dx = xc * (-s * self.weight.grad / M)[:, None]  # - xhat mean(dy xhat)
+            dx = xc * (-s * self.group.mean(self.weight.grad / M))[:, None]  # - xhat mean(dy xhat)
             dx += dy
-            dx -= (self.bias.grad / M)[:, None]  # - mean(dy)
+            dx -= self.group.mean(self.bias.grad / M)[:, None]  # - mean(dy)
             dx *= (self.weight.data * s)[:, None]
         else:  # the running statistics are constants: only the scale remains
             dx = dy * (self.weight.data * s)[:, None]

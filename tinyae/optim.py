@@ -4,6 +4,7 @@ from math import prod
 
 from . import checks
 from .backend import namespace
+from .group import Alone
 
 
 class Adam:
@@ -31,13 +32,14 @@ class Adam:
         self.weight_decay = checks.number("weight_decay", weight_decay, 0)
         self.t = self.m = self.v = 0
 
-    def step(self):
-        """Change every parameter once, by the gradients of the latest backward. Raises ValueError before the first."""
+    def step(self, group=Alone()):
+        """Change every parameter once, by the gradients of the latest backward; in a `group` (group.py) by its members'
+        mean gradient. Raises ValueError before the first."""
         if any(p.grad is None for p in self.parameters):
             raise ValueError("Adam: step before backward; a parameter has no gradient yet")
         xp = namespace(self.parameters[0].data)
         theta = xp.concat([p.data for p in self.parameters], axis=None)  # flattened, end to end
-        g = xp.concat([p.grad for p in self.parameters], axis=None)
+        g = group.mean(xp.concat([p.grad for p in self.parameters], axis=None))
         if self.t:
             checks.array("the averages of Adam", self.m, {"parameters": theta.shape[0]}, like=theta)
         (beta1, beta2), self.t = self.betas, self.t + 1

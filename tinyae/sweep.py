@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -19,6 +20,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from . import checkpoint
+from .group import Group, new_board
 from .training import Training
 
 
@@ -68,18 +70,29 @@ def _workers_ignore_interrupts():
             signal.raise_signal(signal.SIGINT)
 
 
-def parallel(jobs, n_jobs):
-    """Carry out joblib's delayed `jobs`, n_jobs at a time; yields their results one by one as they are done."""
-    results, before = None, set(multiprocessing.active_children())
+@contextlib.contextmanager
+def workers(n_jobs):
+    """Gives a function that carries out joblib's delayed jobs, n_jobs at a time, and yields their results one by one as
+    they are done. In one `with` the workers are told only once of an array that many jobs share."""
+    before = set(multiprocessing.active_children())
+
+    def carry_out(jobs):
+        results = None
+        try:
+            with _workers_ignore_interrupts():
+                results = pool(jobs)
+            for result in results:
+                yield result
+        finally:
+            with warnings.catch_warnings(action="ignore"):  # joblib regrets work that is cut short; it is meant to be
+                if results:
+                    results.close()
+
     try:
-        with _workers_ignore_interrupts():
-            results = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")(jobs)
-        yield from results
+        # A batch of jobs would be done one after the other, and the members of a group wait for each other in vain.
+        with joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1) as pool:
+            yield carry_out
     except BaseException:  # Ctrl-C, a job that failed, a caller who wants no more
-        with warnings.catch_warnings():  # joblib regrets that the work is cut short; it is meant to be
-            warnings.simplefilter("ignore")
-            if results:
-                results.close()
         for worker in set(multiprocessing.active_children()) - before:  # interrupted early, joblib forgets some
             if worker.name.startswith("LokyProcess"):
                 worker.terminate()
@@ -97,18 +110,24 @@ def _end_with(starter):
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _one_epoch(name, experiment, state, train_images, test_images, starter):
-    """In a worker of the process `starter`: a training's state one epoch later.
+def _one_epoch(name, experiment, state, train_images, test_images, starter, rank, board):
+    """In a worker of the process `starter`: a training's state one epoch later; in a group from its member 0 only.
 
     One BLAS thread each: the work is shared out between processes, and the result cannot depend on how many there are.
     """
     if multiprocessing.current_process().name.startswith("LokyProcess"):  # not in `starter` itself, nor on a cluster
         _end_with(starter)
+    elif experiment.processes > 1:
+        raise ValueError(f"processes: got {experiment.processes}, expected 1 unless joblib's backend is loky: a group needs "
+                         "processes of one machine")
     with threadpool_limits(1):
         training = Training(experiment)
+        if experiment.processes > 1:
+            training.join(Group(rank, board))
         if state:
             training.restore(state)
-        return name, training.run(train_images, test_images, epochs=1).state()
+        state = training.run(train_images, test_images, epochs=1).state()
+        return name, None if rank else state
 
 
 def train_all(experiments, train_images, test_images, folder, source, *, fresh=False, n_jobs=-1):
@@ -116,7 +135,8 @@ def train_all(experiments, train_images, test_images, folder, source, *, fresh=F
 
     train_images, test_images: (M, 28, 28), uint8. folder: where trainings are saved and looked for. source: a hash of
     the code they depend on, see source_hash. fresh: begin anew, whatever is there. n_jobs: how many at a time, -1 for
-    one a core; inside `with joblib.parallel_config(backend="dask")` they run on that cluster.
+    one a core; inside `with joblib.parallel_config(backend="dask")` they run on that cluster, but for experiments of
+    several processes, which must be neighbours: ValueError.
     """
     paths = training_paths(experiments, train_images, test_images, folder, source)
     for path in paths.values() if fresh else ():
@@ -130,19 +150,28 @@ def train_all(experiments, train_images, test_images, folder, source, *, fresh=F
         return
     if any(experiments[name].backend != "numpy" for name in pending):
         n_jobs = 1  # one device: side by side they would only wait for each other
-    n_jobs = min(joblib.effective_n_jobs(n_jobs), len(pending))
+    processes = max(experiments[name].processes for name in pending)
+    n_jobs = min(max(joblib.effective_n_jobs(n_jobs) // processes, 1), len(pending))  # trainings at a time
     total = sum(experiments[name].epochs for name in pending)
     done = lambda: total - sum(map(left, pending))
-    with tqdm(total=total, initial=done(), unit="epoch", dynamic_ncols=True, disable=None) as bar:
+    with (tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as shared, workers(n_jobs * processes) as carry_out,
+          tqdm(total=total, initial=done(), unit="epoch", dynamic_ncols=True, disable=None) as bar):
+        boards = {name: new_board(experiments[name].processes, Path(shared) / str(number))
+                  for number, name in enumerate(pending) if experiments[name].processes > 1}
         while pending:
             # An epoch of each, those furthest behind first, in numbers that leave no core idle: three trainings on two
             # cores take as long as one and a half, not as two.
             pending.sort(key=left, reverse=True)
             now = pending[:len(pending) // n_jobs * n_jobs or None]
             bar.set_description_str(", ".join(now[:n_jobs]))
+            for name in boards:
+                boards[name][:, :, 0] = 0  # its groups begin anew in every epoch
             jobs = [joblib.delayed(_one_epoch)(name, experiments[name], trainings[name].history and trainings[name].state(),
-                                               train_images, test_images, os.getpid()) for name in now]
-            for name, state in parallel(jobs, n_jobs):
+                                               train_images, test_images, os.getpid(), rank, boards.get(name))
+                    for name in now for rank in range(experiments[name].processes)]
+            for name, state in carry_out(jobs):
+                if not state:
+                    continue
                 history = trainings[name].restore(state).history
                 checkpoint.save(paths[name], state, {"experiment": repr(experiments[name])})
                 latest = f"{name} {len(history)}/{experiments[name].epochs} loss {history[-1][1]:.4f}"

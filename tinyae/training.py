@@ -10,7 +10,9 @@ from typing import Any
 
 from . import checks
 from .backend import choose, host, namespace, to_numpy, zeros
+from .batchnorm import BatchNorm2d
 from .diagnosis import first_nonfinite
+from .group import Alone
 from .losses import MSELoss
 from .models import AnelloAutoencoder, batch_first, batch_last
 from .optim import Adam
@@ -32,7 +34,8 @@ class Experiment:
     corruption: (images, generator) -> corrupted images, with a repr that tells its settings; None for none. It is
     drawn afresh for every image in every epoch, for training and testing.
     clean_target: whether the output is compared with the clean image (denoising) or with the corrupted one.
-    pixel_range: the values that black and white are mapped to. backend: a name for `choose`.
+    pixel_range: the values that black and white are mapped to. backend: a name for `choose`. processes: how many share
+    every batch, see group.py; more than 1 are for when there are fewer trainings than cores.
     """
 
     corruption: Any = None
@@ -45,6 +48,7 @@ class Experiment:
     weight_decay: float = 1e-5
     seed: int = 1
     backend: str = "numpy"
+    processes: int = 1
 
     def __post_init__(self):
         if self.corruption is not None and not callable(self.corruption):
@@ -52,10 +56,15 @@ class Experiment:
         low, high = checks.several("pixel_range", self.pixel_range, 2, "(low, high)", checks.number, low=-float("inf"))
         if not low < high:
             raise ValueError(f"pixel_range: got {self.pixel_range}, expected (low, high) with low < high")
-        for name, at_least in (("latent_dim", 1), ("epochs", 1), ("batch_size", 1), ("seed", 0)):
+        for name, at_least in (("latent_dim", 1), ("epochs", 1), ("batch_size", 1), ("seed", 0), ("processes", 1)):
             checks.integer(name, getattr(self, name), at_least)
         checks.number("lr", self.lr, 0)
         checks.number("weight_decay", self.weight_decay, 0)
+        if self.batch_size % self.processes:
+            raise ValueError(f"processes: got {self.processes}, expected a divisor of batch_size, {self.batch_size}")
+        if self.processes > 1 and self.backend != "numpy":
+            raise ValueError(f"processes: got {self.processes}, expected 1 with the backend {self.backend!r}: they share "
+                             "processor cores, and one device has nothing to share")
 
 
 def to_range(pixels, pixel_range):
@@ -74,15 +83,17 @@ def _along_batch(x):
     return batch_first(y)
 
 
-def batches(pixels, experiment, rng, shuffle=None):
+def batches(pixels, experiment, rng, shuffle=None, group=Alone()):
     """Go once through pixels (M, H, W), uint8, in the order of `shuffle` (their indices) or as they come: yields (input,
-    target), both (N, 1, H, W), float32, N = batch_size (the last may be smaller). rng: draws the corruption."""
+    target), both (N, 1, H, W), float32, N = batch_size (the last may be smaller). rng: draws the corruption, for the
+    whole batch; of that a member of a `group` gets its part."""
+    part = slice(group.rank, None, group.size)
     for start in range(0, pixels.shape[0], experiment.batch_size):
         chosen = slice(start, min(start + experiment.batch_size, pixels.shape[0]))  # the standard wants stops within
         some = pixels[chosen, ...] if shuffle is None else namespace(pixels).take(pixels, shuffle[chosen], axis=0)
         clean = to_range(some, experiment.pixel_range)
-        x = _along_batch(experiment.corruption(clean, rng) if experiment.corruption else clean)
-        yield x, _along_batch(clean) if experiment.corruption and experiment.clean_target else x
+        x = _along_batch((experiment.corruption(clean, rng) if experiment.corruption else clean)[part, ...])
+        yield x, _along_batch(clean[part, ...]) if experiment.corruption and experiment.clean_target else x
 
 
 class Training:
@@ -99,20 +110,29 @@ class Training:
         self.model, self.first_model = (
             AnelloAutoencoder(experiment.latent_dim, seed=experiment.seed).to(self.backend.name) for _ in range(2))
         self.optimizer = Adam(self.model.parameters(), lr=experiment.lr, weight_decay=experiment.weight_decay)
-        self.loss, self.history = MSELoss(), []
+        self.loss, self.history, self.group = MSELoss(), [], Alone()
+
+    def join(self, group):
+        """Train as a member of `group`; returns self. Each member must do all that the others do."""
+        self.group = group
+        for _, layer in self.model.leaves():
+            if isinstance(layer, BatchNorm2d):
+                layer.group = group
+        return self
 
     def train_step(self, x, target):
         """One step downhill on one batch; returns the loss before it, a 0-d array on the device."""
         loss = self.loss.forward(self.model.forward(x), target)
         self.model.backward(self.loss.backward(), input_grad=False)
-        self.optimizer.step()
+        self.optimizer.step(self.group)
         return loss
 
     def train_batches(self, pixels, epoch):
         """The batches of an epoch: the same epoch gives the same ones, whatever was done before."""
         e = self.experiment
         random = self.backend.rng(e.seed, epoch, "shuffle").random((pixels.shape[0],), dtype=self.backend.xp.float64)
-        return batches(pixels, e, self.backend.rng(e.seed, epoch, "train"), namespace(pixels).argsort(random))
+        order = namespace(pixels).argsort(random)
+        return batches(pixels, e, self.backend.rng(e.seed, epoch, "train"), order, self.group)
 
     def train_epoch(self, pixels, epoch):
         """Go once through pixels (M, 28, 28), uint8, on the device; returns its batches' losses, still there."""
@@ -123,7 +143,8 @@ class Training:
         """The losses on pixels (M, 28, 28), uint8, batch by batch, without learning."""
         self.model.eval()
         rng = self.backend.rng(self.experiment.seed, epoch, "test")
-        return [self.loss.forward(self.model.forward(x), target) for x, target in batches(pixels, self.experiment, rng)]
+        return [self.loss.forward(self.model.forward(x), target)
+                for x, target in batches(pixels, self.experiment, rng, group=self.group)]
 
     @host.errstate(over="ignore", invalid="ignore", divide="ignore")  # they are looked for below, and explained
     def run(self, train_images, test_images, epochs=None):
@@ -136,12 +157,18 @@ class Training:
             if getattr(images, "dtype", None) != "uint8" or len(images.shape) != 3 or 0 in images.shape:
                 raise TypeError(f"{name}: got {getattr(images, 'dtype', type(images).__name__)} "
                                 f"{getattr(images, 'shape', '')}, expected uint8 images (M, 28, 28)")
+            if len(images) % self.experiment.processes:
+                raise ValueError(f"{name}: got {len(images)} images, expected a multiple of the experiment's processes, "
+                                 f"{self.experiment.processes}")
+        if self.group.size != self.experiment.processes:
+            raise ValueError(f"processes: got {self.experiment.processes}, but this process trains in a group of "
+                             f"{self.group.size}; sweep.train_all starts as many as there must be")
         train, test = self.backend.from_numpy(train_images), self.backend.from_numpy(test_images)
         last = self.experiment.epochs if epochs is None else min(len(self.history) + epochs, self.experiment.epochs)
         for epoch in range(len(self.history) + 1, last + 1):
             before = self._arrays()
             train_losses, test_losses = self.train_epoch(train, epoch), self.test_epoch(test, epoch)
-            losses = to_numpy(self.backend.xp.stack(train_losses + test_losses))  # the epoch's only reading
+            losses = self.group.mean(to_numpy(self.backend.xp.stack(train_losses + test_losses)))  # the only reading
             if not host.isfinite(losses).all():
                 raise TrainingDiverged(f"The loss of epoch {epoch} is not finite. {self._explain(before, train, epoch)} "
                                        f"Lower lr (it is {self.experiment.lr}) or look at the input; "
@@ -171,7 +198,7 @@ class Training:
 
     def _explain(self, before, train, epoch):
         """Replay an epoch that went wrong, to say at which batch and where the first non-finite value appeared."""
-        self._rewind(before)
+        self.join(Alone())._rewind(before)  # of a group, each looks for itself, at whole batches
         self.model.train()
         found = "It began with the test images."
         for number, (x, target) in enumerate(self.train_batches(train, epoch), 1):
