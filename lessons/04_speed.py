@@ -842,6 +842,8 @@ RECORDED = {  # when and where: [(what, step time compared with the code without
         ("the same through memory that they share", "0.77 of an epoch", "kept: group.py"),
         ("products for each position, not for all at once", "1.00; two threads 1.1", "left out"),
         ("(H, W, C, N) instead of (C, H, W, N)", "1.01; two threads 1.17", "left out"),
+        ("products of the first and last layer for each row of positions", "0.98 of lesson 1", "left out: a second way"),
+        ("what was kept given up as backward passes, again", "1.00 of lesson 1", "left out"),
         ("one pool of workers for all rounds of a sweep", "0.97 of lesson 1", "kept: images are handed over once")],
 }
 for where, lines in RECORDED.items():
@@ -854,6 +856,7 @@ for where, lines in RECORDED.items():
 #   the same kind of library, and passes over memory cost the same in every language.
 # * So for a network this small the *layout* decides: with the batch last, every copy runs along memory and nothing is
 #   ever transposed. That one decision is worth more than all the others together.
+# * Several cores are used best by processes that work each on its own images; threads help the products only.
 # * After that each further step gains a few per cent, and most good ideas gain nothing. Only a measurement can tell
 #   them apart, and only one that was repeated, in turns, and shown with its spread.
 #

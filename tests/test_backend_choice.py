@@ -2,7 +2,7 @@
 
 import re
 import sys
-import textwrap
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -172,9 +172,9 @@ def test_registering_again_replaces():
 
 
 def test_the_example_of_the_documentation():
-    """The lines in backend.py's docstring that register a further library do so."""
-    blocks = re.findall(r"(?:^    .*\n)+", module.__doc__, flags=re.MULTILINE)
-    (example,) = [textwrap.dedent(block) for block in blocks if "register(" in block]
+    """The lines in README that register a further library do so."""
+    readme = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
+    (example,) = [block for block in re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL) if "register(" in block]
     model = Linear(2, 3)
     exec(example, {"model": model})
     x = choose("strict")[0].from_numpy(np.ones((2, 4), "float32"))

@@ -4,15 +4,7 @@ The rest of the package asks the array in hand which library made it, xp = names
 array API standard (https://data-apis.org/array-api), slicing and in-place operators only, so the same lines run wherever
 the array lives. There is no global switch: data and weights are put on a device once, and what is computed from them
 stays there. What the standard leaves open stands here: making an array beside another one, moving arrays between host
-and device, random numbers. Another library joins in a few lines:
-
-    import numpy, array_api_strict as strict
-    from tinyae.backend import Backend, register
-    device = strict.Device("device1")
-    register(Backend("strict", strict, type(strict.asarray(0.0)), "a simulated device",
-                     from_numpy=lambda a: strict.asarray(a, device=device),
-                     to_numpy=lambda x: numpy.asarray(x.to_device(strict.Device("CPU_DEVICE")))))
-    model.to("strict")
+and device, random numbers. A further library is made known by register (README has an example).
 """
 
 from dataclasses import dataclass

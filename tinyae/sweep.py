@@ -154,7 +154,8 @@ def train_all(experiments, train_images, test_images, folder, source, *, fresh=F
     n_jobs = min(max(joblib.effective_n_jobs(n_jobs) // processes, 1), len(pending))  # trainings at a time
     total = sum(experiments[name].epochs for name in pending)
     done = lambda: total - sum(map(left, pending))
-    with (tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as shared, workers(n_jobs * processes) as carry_out,
+    folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True) if processes > 1 else contextlib.nullcontext()
+    with (folder as shared, workers(n_jobs * processes) as carry_out,
           tqdm(total=total, initial=done(), unit="epoch", dynamic_ncols=True, disable=None) as bar):
         boards = {name: new_board(experiments[name].processes, Path(shared) / str(number))
                   for number, name in enumerate(pending) if experiments[name].processes > 1}
