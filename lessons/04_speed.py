@@ -744,11 +744,12 @@ table(["a training step", "cores", "ms", "ratio to tinyae"], lines, "256 images:
 # ## One model on several cores
 #
 # On several cores only the products of a step run faster, and short ones not by much: the passes over memory stay on
-# one core, and threads that have nothing to multiply wait. *Processes* share all of it. Each keeps a copy of the model
-# and takes every second image of each batch (or third, ...). An image meets the others of its batch in two places
-# only, batch norm's means and the gradient, which is a mean too. So the processes exchange means, 13 times a step,
-# through memory they share (`tinyae/group.py`); then all make the same step, and their copies stay equal. Several
-# trainings of one process each, as in the other lessons, need not wait for each other at all and are faster still.
+# one core, and threads that have nothing to multiply wait. *Processes* share those passes, too. Each keeps a copy of the
+# model and takes every second image of each batch (of four processes, every fourth). Images meet others of their batch
+# in two places only: batch norm, which takes means, and the gradient, a mean as well. So the processes exchange means,
+# 13 times a step (two forward and two backward in each of three batch norms, and the gradient), through memory that
+# they share (`tinyae/group.py`); then all make the same step, and their copies stay equal. Several trainings of one
+# process each, as in the other lessons, need not wait for each other at all and are faster still.
 
 # %%
 def epochs(rank, size, blas_threads, board):
@@ -774,7 +775,7 @@ else:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, joblib.Parallel(size, batch_size=1) as pool:
         for turn in range(3):
             for name, members, blas_threads in zip(names, (1, 1, size), (1, size, 1)):
-                board = new_board(members, f"{folder}/{turn}")
+                board = new_board(members, f"{folder}/{turn}-{members}-{blas_threads}")
                 jobs = (joblib.delayed(epochs)(rank, members, blas_threads, board) for rank in range(members))
                 found[name] += list(np.max(pool(jobs), axis=0))  # an epoch is done when the last is
     table(["a training step of 256 images", "ms", "ratio"],

@@ -69,22 +69,24 @@ def epoch(data, chosen, width=8, M=60_000, target="2 or more"):
     tinyae as a group of one-thread processes that share every batch (tinyae/group.py), and as one process, whose products
     use all threads. PyTorch in both ways, too."""
     M = M // 10 if chosen.quick else M
-    size = 1 << chosen.threads.bit_length() - 1  # a divisor of the batch
-    group, one = f"tinyae, {size} processes", "tinyae, one process"
-    makers = {group: (group_epoch, tinyae_epoch, size, images(data, M), width), one: (tinyae_epoch, images(data, M), width)}
+    size = min(16, 1 << chosen.threads.bit_length() - 1)  # a divisor of every batch
+    ours = {f"tinyae, {size} processes": (group_epoch, tinyae_epoch, size, images(data, M), width)} if size > 1 else {}
+    ours["tinyae, one process"] = tinyae_epoch, images(data, M), width
+    makers = dict(ours)
     if TORCH:
         for name, how in (("PyTorch", {}), ("PyTorch, channels_last", {"channels_last": True}),
                           ("PyTorch, channels_last, fused Adam", {"channels_last": True, "fused": True})):
             makers[name] = (torch_epoch, images(data, M), width, how, chosen.threads)
         makers["PyTorch, channels_last, memory kept (lesson 4)"] = (*makers["PyTorch, channels_last"], True)
-        makers[f"PyTorch, DistributedDataParallel, {size} processes"] = (
-            group_epoch, torch_epoch, size, images(data, M), width, {}, 1)
+        if size > 1:
+            makers[f"PyTorch, DistributedDataParallel, {size} processes"] = (
+                group_epoch, torch_epoch, size, images(data, M), width, {}, 1)
     ran = race(makers, chosen.rounds, chosen.threads)
     for name, runner in ran.items():
         say(f"{name}, seconds for 60,000 images", spread(runner.seconds * 60_000 / M))
     if TORCH:
         best = better(ran, "PyTorch", "PyTorch, channels_last")
-        for name in (group, one):
+        for name in ours:
             say_ratio(f"PyTorch eager (its better layout) / {name}", best, ran[name].seconds, target)
 
 

@@ -76,10 +76,10 @@ def processes():
     """{process: its group} of all that run. The dead do not, though who adopts orphans may be slow to bury them."""
     if Path("/proc/self/stat").exists():
         rows = []
-        for file in Path("/proc").glob("[0-9]*/stat"):
+        for pid in filter(str.isdecimal, os.listdir("/proc")):
             try:
-                state, _, group = file.read_text().rpartition(")")[2].split()[:3]
-                rows.append((file.parent.name, group, state))
+                state, _, group = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:3]
+                rows.append((pid, group, state))
             except OSError:  # it has just ended
                 pass
     else:

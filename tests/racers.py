@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 import data_tools
 import nchw
 import tinyae
-from tinyae.group import LENGTH, Group, new_board
+from tinyae.group import Group, new_board
 from tinyae.training import Experiment, Training, to_range
 
 
@@ -121,8 +121,8 @@ def tinyae_epoch(pixels, width=8, corruption=None, member=None):
         training.model = tinyae.AnelloAutoencoder(4, width=width, seed=1)
         training.optimizer = tinyae.Adam(training.model.parameters(), lr=1e-3, weight_decay=1e-5)
     if member:
-        rank, size, folder = member
-        training.join(Group(rank, np.memmap(f"{folder}/board", "float64", "r+", shape=(2, size, 1 + LENGTH))))
+        rank, _, folder = member
+        training.join(Group(rank, f"{folder}/board"))
     epochs = iter(range(1, 1000))
     return lambda: float(np.mean(training.train_epoch(pixels, next(epochs))))
 

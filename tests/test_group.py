@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -21,10 +22,16 @@ IMAGES = DATA.train_images[:192], DATA.test_images[:64]
 CORRUPTED = Experiment(GaussianNoise(0.2), clean_target=True, epochs=3, batch_size=64)
 
 
+@pytest.fixture(autouse=True)
+def little_patience(monkeypatch):
+    """Where one thread of `together` fails, the others wait for it."""
+    monkeypatch.setattr(group, "PATIENCE", 20)
+
+
 def together(size, work):
     """[work(group) of each member]; here members are threads, which share memory as processes share a file's."""
-    board = np.zeros((2, size, 1 + LENGTH))
-    with ThreadPoolExecutor(size) as threads:
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(size) as threads:
+        board = new_board(size, f"{folder}/board")
         return list(threads.map(lambda rank: work(Group(rank, board)), range(size)))
 
 
@@ -83,10 +90,10 @@ def test_processes_meet_on_a_file(tmp_path):
     np.testing.assert_array_equal(means, [[1.5, 2.5, 3.5]] * 2)
 
 
-def test_nobody_waits_for_ever(monkeypatch):
+def test_nobody_waits_for_ever(monkeypatch, tmp_path):
     monkeypatch.setattr(group, "PATIENCE", 0.05)
-    with pytest.raises(TimeoutError, match="member 1 of 2 waited for the others for 0.05 s"):
-        Group(1, np.zeros((2, 2, 1 + LENGTH))).mean(np.ones(3))
+    with pytest.raises(TimeoutError, match="rank 1 waited 0.05 s for the other 1 of its group"):
+        Group(1, new_board(2, tmp_path / "board")).mean(np.ones(3))
 
 
 @pytest.mark.parametrize("size", [2, 3])
@@ -176,7 +183,7 @@ def test_the_number_of_cores_changes_no_bit(tmp_path, two, n_jobs):
 
 
 def test_several_trainings_of_several_processes(tmp_path, two):
-    others = {str(seed): Experiment(epochs=2, batch_size=64, seed=seed, processes=1 + seed % 2) for seed in range(3)}
+    others = {str(seed): Experiment(epochs=2, batch_size=64, seed=seed, processes=2) for seed in range(3)}
     both = others | {"one": replace(CORRUPTED, processes=2)}
     found = dict(sweep.train_all(both, *IMAGES, tmp_path, "source", n_jobs=3))
     assert_same(found["one"], two)
@@ -245,7 +252,7 @@ def test_wrong_numbers_of_processes(change, kind, said):
 
 
 def test_one_process_is_no_group():
-    with pytest.raises(ValueError, match="processes: got 2, but this process trains in a group of 1; sweep.train_all"):
+    with pytest.raises(ValueError, match="processes: got 2, but run.. is here in a group of 1; use sweep.train_all"):
         Training(replace(CORRUPTED, processes=2)).run(*IMAGES)
 
 
@@ -254,6 +261,12 @@ def test_parts_of_the_images_are_of_one_size(tmp_path):
         list(sweep.train_all({"one": replace(CORRUPTED, processes=2)}, IMAGES[0], IMAGES[1][:63], tmp_path, "source"))
 
 
+def test_a_sweep_has_one_number_of_processes(tmp_path):
+    both = {"one": CORRUPTED, "two": replace(CORRUPTED, processes=2)}
+    with pytest.raises(ValueError, match=r"processes: got \[1, 2\], expected the same for all experiments"):
+        list(sweep.train_all(both, *IMAGES, tmp_path, "source"))
+
+
 def test_threads_and_clusters_are_refused(tmp_path):
-    with joblib.parallel_config(backend="threading"), pytest.raises(ValueError, match="processes: got 2, expected 1 unless"):
+    with joblib.parallel_config(backend="threading"), pytest.raises(ValueError, match="processes: got 2, expected 1: this is no worker process"):
         train(tmp_path, processes=2)

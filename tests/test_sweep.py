@@ -1,8 +1,10 @@
 """Many trainings: the same bits however many run at once, found again when they are there, and never mixed up."""
 
 import multiprocessing
+import time
 from dataclasses import replace
 
+import joblib
 import numpy as np
 import pytest
 
@@ -141,6 +143,17 @@ def test_a_failure_leaves_no_worker_behind_and_others_in_peace(tmp_path):
         train(tmp_path, bad, n_jobs=2)
     assert not multiprocessing.active_children()
     train(tmp_path, fresh=True, n_jobs=2)
+
+
+def test_who_wants_no_more_disturbs_nobody(tmp_path, recwarn):
+    """A sweep given up after its first result, or in the middle of a round: no warning, and joblib works as before."""
+    short = {name: replace(e, epochs=1 + number) for number, (name, e) in enumerate(EXPERIMENTS.items())}
+    next(sweep.train_all(short, *IMAGES, tmp_path, "source", n_jobs=2))
+    assert joblib.Parallel(2)(joblib.delayed(abs)(-i) for i in range(4)) == [0, 1, 2, 3]
+    with sweep.workers(2) as carry_out:
+        assert next(carry_out(joblib.delayed(time.sleep)(i) for i in (0, 1, 1, 1))) is None
+    assert joblib.Parallel(2)(joblib.delayed(abs)(-i) for i in range(4)) == [0, 1, 2, 3]
+    assert not recwarn.list
 
 
 def test_divergence_warns_of_nothing(recwarn):

@@ -11,9 +11,9 @@
     backend.py       how one source runs on NumPy and on CuPy
     gradcheck.py     how to know that a backward is right
 
-The rest is carrying out: training.py (the loop), group.py (one training on several processes), sweep.py (many trainings at
-once), checkpoint.py (nothing is lost),
-diagnosis.py (where a training went wrong), checks.py (what is said to a wrong argument).
+The rest is carrying out: training.py (the loop), group.py (one training on several processes), sweep.py (many trainings
+at once), checkpoint.py (nothing is lost), diagnosis.py (where a training went wrong), checks.py (what is said to a wrong
+argument).
 """
 
 from .batchnorm import BatchNorm2d

@@ -57,13 +57,13 @@ class BatchNorm2d(Layer):
         xp, shape = namespace(x), x.shape
         x = xp.reshape(x, (self.num_features, -1))  # (C, M): geometry plays no part
         if self.training:
-            M = x.shape[1] * self.group.size
-            if M == 1:
+            M, total = x.shape[1], x.shape[1] * self.group.size  # values here, and in all processes that share the batch
+            if total == 1:
                 raise ValueError(f"x: got shape {tuple(shape)}, expected more than one value a channel in training")
             mu = self.group.mean(xp.mean(x, axis=1))
             xc = x - mu[:, None]
-            var = self.group.mean(dot(xc, xc) / x.shape[1])  # mean(x^2) - mean^2 loses all digits when the mean is large
-            for running, batch in ((self.running_mean, mu), (self.running_var, var * (M / (M - 1)))):
+            var = self.group.mean(dot(xc, xc) / M)  # mean(x^2) - mean^2 loses all digits when the mean is large
+            for running, batch in ((self.running_mean, mu), (self.running_var, var * (total / (total - 1)))):
                 running.data = running.data + self.momentum * (batch - running.data)
         else:
             xc, var = x - self.running_mean.data[:, None], self.running_var.data

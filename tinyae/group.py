@@ -1,12 +1,13 @@
 """One training on several processes: each keeps a copy of the model and works on its part of every batch.
 
-Only two things in a step depend on more than one image: batch norm's means over the batch, and the gradient. The loss is
-a mean over the batch, and so is its gradient: with parts of one size, the mean of the parts' gradients. So the members
-of a group need nothing of each other but means. With the same gradient each makes the same step, and the copies stay
-equal, bit for bit. (PyTorch: DistributedDataParallel with SyncBatchNorm.)
+Images meet others of their batch in two places only: batch norm, which takes means over them, and the gradient, a mean too,
+since the loss is one. So all that the members of a group need of each other are means. Where batch norm's four means (mu
+and var forward; mean(dy) and mean(dy xhat) backward, by which an image reaches the others' loss) are taken over all parts,
+and the parts are of one size, the mean of the members' gradients is the gradient of the whole batch. With it each member
+makes the same step, and the copies stay equal, bit for bit. (In PyTorch: DistributedDataParallel and SyncBatchNorm.)
 
-A mean is needed every half a millisecond, sooner than a process that sleeps is woken. So they write what they have into
-memory that all share, and look at it again and again until the others have written theirs.
+A mean is wanted every half a millisecond. A process that sleeps until it is sent something loses a tenth of one each
+time. So they stay awake: they write what they have into memory that all share, and look there until the others have, too.
 """
 
 import threading
@@ -28,17 +29,19 @@ class Alone:
 
 
 def new_board(size, file):
-    """What the `size` members of a group share, mapped from a new `file`: two sheets, each with a line for every member,
-    the turn it was written in and the numbers."""
-    return host.memmap(file, "float64", "w+", shape=(2, size, 1 + LENGTH))
+    """Make and return `file`, which `size` members will share as memory: two sheets, each with a line for every member, the turn it
+    was written in and the numbers; float64, all 0."""
+    with open(file, "wb") as board:
+        board.truncate(2 * size * (1 + LENGTH) * 8)
+    return file
 
 
 class Group:
-    """Member `rank` (0, 1, ...) of the processes of one machine that share `board`, which is all 0 when they begin."""
+    """Member `rank` (0, 1, ...) of the processes, of one machine, that share the new board `file`."""
 
-    def __init__(self, rank, board):
-        self.rank, self.size, self.turn = rank, board.shape[1], 0
-        self._board, self._lock = host.asarray(board), threading.Lock()  # an array is quicker than a memmap
+    def __init__(self, rank, file):
+        self._board = host.asarray(host.memmap(file, "float64", "r+")).reshape(2, -1, 1 + LENGTH)
+        self.rank, self.size, self.turn, self._lock = rank, self._board.shape[1], 0, threading.Lock()
         self._lock.acquire()
 
     def mean(self, vector):
@@ -47,7 +50,7 @@ class Group:
         if len(vector) > LENGTH:
             return host.concat([self.mean(vector[:LENGTH]), self.mean(vector[LENGTH:])])
         self.turn += 1
-        sheet = self._board[self.turn % 2]  # who is a turn ahead writes on the other one, while this is still read
+        sheet = self._board[self.turn % 2]  # one is written while another may still read the other; none is two turns ahead
         numbers = sheet[:, 1:].view(vector.dtype)[:, :len(vector)]
         numbers[self.rank] = vector
         self._fence()
@@ -58,12 +61,13 @@ class Group:
             if looks > 300:  # somebody is late, and may want this core
                 time.sleep(1e-5)
                 if time.monotonic() > until:
-                    raise TimeoutError(f"member {self.rank} of {self.size} waited for the others for {PATIENCE} s")
+                    raise TimeoutError(f"the process of rank {self.rank} waited {PATIENCE} s for the other {self.size - 1} "
+                                       "of its group: one has ended, or is far slower")
         self._fence()
         return host.mean(numbers, axis=0)
 
     def _fence(self):
-        """All that was read and written before is done before what comes after: processors may reorder (ARM's do), but not
-        across a lock that is released and taken again."""
+        """A processor may carry out reads and writes in another order (ARM's do), and others see the turn before the numbers;
+        but not across a lock that is released and then taken again."""
         self._lock.release()
         self._lock.acquire()

@@ -73,7 +73,7 @@ def _workers_ignore_interrupts():
 @contextlib.contextmanager
 def workers(n_jobs):
     """Gives a function that carries out joblib's delayed jobs, n_jobs at a time, and yields their results one by one as
-    they are done. In one `with` the workers are told only once of an array that many jobs share."""
+    they are done. An array that many jobs share is handed over once in a `with`."""
     before = set(multiprocessing.active_children())
 
     def carry_out(jobs):
@@ -83,20 +83,20 @@ def workers(n_jobs):
                 results = pool(jobs)
             for result in results:
                 yield result
-        finally:
+        except BaseException:  # Ctrl-C, a job that failed, a caller who wants no more
             with warnings.catch_warnings(action="ignore"):  # joblib regrets work that is cut short; it is meant to be
                 if results:
                     results.close()
+            for worker in set(multiprocessing.active_children()) - before:  # interrupted early, joblib forgets some
+                if worker.name.startswith("LokyProcess"):
+                    worker.terminate()
+            raise
 
-    try:
-        # A batch of jobs would be done one after the other, and the members of a group wait for each other in vain.
-        with joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1) as pool:
-            yield carry_out
-    except BaseException:  # Ctrl-C, a job that failed, a caller who wants no more
-        for worker in set(multiprocessing.active_children()) - before:  # interrupted early, joblib forgets some
-            if worker.name.startswith("LokyProcess"):
-                worker.terminate()
-        raise
+    with contextlib.ExitStack() as stack:
+        with _workers_ignore_interrupts():  # this may start some
+            # A batch of jobs would be done one after the other, and members of a group wait for each other in vain.
+            pool = stack.enter_context(joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1))
+        yield carry_out
 
 
 @functools.cache  # once in each process is enough
@@ -118,26 +118,29 @@ def _one_epoch(name, experiment, state, train_images, test_images, starter, rank
     if multiprocessing.current_process().name.startswith("LokyProcess"):  # not in `starter` itself, nor on a cluster
         _end_with(starter)
     elif experiment.processes > 1:
-        raise ValueError(f"processes: got {experiment.processes}, expected 1 unless joblib's backend is loky: a group needs "
-                         "processes of one machine")
+        raise ValueError(f"processes: got {experiment.processes}, expected 1: this is no worker process of joblib's own "
+                         "backend, loky, on this machine, as a group needs them")
     with threadpool_limits(1):
         training = Training(experiment)
         if experiment.processes > 1:
             training.join(Group(rank, board))
         if state:
             training.restore(state)
-        state = training.run(train_images, test_images, epochs=1).state()
-        return name, None if rank else state
+        training.run(train_images, test_images, epochs=1)
+        return name, None if rank else training.state()
 
 
 def train_all(experiments, train_images, test_images, folder, source, *, fresh=False, n_jobs=-1):
     """Train all `experiments` ({name: Experiment}); yields (name, Training) one by one as they are done.
 
     train_images, test_images: (M, 28, 28), uint8. folder: where trainings are saved and looked for. source: a hash of
-    the code they depend on, see source_hash. fresh: begin anew, whatever is there. n_jobs: how many at a time, -1 for
-    one a core; inside `with joblib.parallel_config(backend="dask")` they run on that cluster, but for experiments of
-    several processes, which must be neighbours: ValueError.
+    the code they depend on, see source_hash. fresh: begin anew, whatever is there. n_jobs: how many worker processes,
+    -1 for one a core; an experiment that asks for more gets them. Inside `with joblib.parallel_config(backend="dask")`
+    they run on that cluster; not those of several processes, which must be on one machine: ValueError.
     """
+    if len(wanted := {e.processes for e in experiments.values()}) > 1:
+        raise ValueError(f"processes: got {sorted(wanted)}, expected the same for all experiments of a sweep")
+    (processes,) = wanted or {1}
     paths = training_paths(experiments, train_images, test_images, folder, source)
     for path in paths.values() if fresh else ():
         for file in (path, checkpoint.previous(path)):
@@ -150,26 +153,22 @@ def train_all(experiments, train_images, test_images, folder, source, *, fresh=F
         return
     if any(experiments[name].backend != "numpy" for name in pending):
         n_jobs = 1  # one device: side by side they would only wait for each other
-    processes = max(experiments[name].processes for name in pending)
     n_jobs = min(max(joblib.effective_n_jobs(n_jobs) // processes, 1), len(pending))  # trainings at a time
     total = sum(experiments[name].epochs for name in pending)
     done = lambda: total - sum(map(left, pending))
-    folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True) if processes > 1 else contextlib.nullcontext()
-    with (folder as shared, workers(n_jobs * processes) as carry_out,
+    meeting_place = tempfile.TemporaryDirectory(ignore_cleanup_errors=True) if processes > 1 else contextlib.nullcontext()
+    with (meeting_place as shared, workers(n_jobs * processes) as carry_out,
           tqdm(total=total, initial=done(), unit="epoch", dynamic_ncols=True, disable=None) as bar):
-        boards = {name: new_board(experiments[name].processes, Path(shared) / str(number))
-                  for number, name in enumerate(pending) if experiments[name].processes > 1}
         while pending:
             # An epoch of each, those furthest behind first, in numbers that leave no core idle: three trainings on two
             # cores take as long as one and a half, not as two.
             pending.sort(key=left, reverse=True)
             now = pending[:len(pending) // n_jobs * n_jobs or None]
             bar.set_description_str(", ".join(now[:n_jobs]))
-            for name in boards:
-                boards[name][:, :, 0] = 0  # its groups begin anew in every epoch
+            boards = {name: new_board(processes, Path(shared) / str(i)) for i, name in enumerate(now) if shared}
             jobs = [joblib.delayed(_one_epoch)(name, experiments[name], trainings[name].history and trainings[name].state(),
                                                train_images, test_images, os.getpid(), rank, boards.get(name))
-                    for name in now for rank in range(experiments[name].processes)]
+                    for name in now for rank in range(processes)]
             for name, state in carry_out(jobs):
                 if not state:
                     continue

@@ -10,7 +10,6 @@ from typing import Any
 
 from . import checks
 from .backend import choose, host, namespace, to_numpy, zeros
-from .batchnorm import BatchNorm2d
 from .diagnosis import first_nonfinite
 from .group import Alone
 from .losses import MSELoss
@@ -116,8 +115,7 @@ class Training:
         """Train as a member of `group`; returns self. Each member must do all that the others do."""
         self.group = group
         for _, layer in self.model.leaves():
-            if isinstance(layer, BatchNorm2d):
-                layer.group = group
+            layer.group = group  # batch norm asks for it
         return self
 
     def train_step(self, x, target):
@@ -161,8 +159,8 @@ class Training:
                 raise ValueError(f"{name}: got {len(images)} images, expected a multiple of the experiment's processes, "
                                  f"{self.experiment.processes}")
         if self.group.size != self.experiment.processes:
-            raise ValueError(f"processes: got {self.experiment.processes}, but this process trains in a group of "
-                             f"{self.group.size}; sweep.train_all starts as many as there must be")
+            raise ValueError(f"processes: got {self.experiment.processes}, but run() is here in a group of "
+                             f"{self.group.size}; use sweep.train_all, which starts the processes")
         train, test = self.backend.from_numpy(train_images), self.backend.from_numpy(test_images)
         last = self.experiment.epochs if epochs is None else min(len(self.history) + epochs, self.experiment.epochs)
         for epoch in range(len(self.history) + 1, last + 1):
@@ -200,7 +198,7 @@ class Training:
         """Replay an epoch that went wrong, to say at which batch and where the first non-finite value appeared."""
         self.join(Alone())._rewind(before)  # of a group, each looks for itself, at whole batches
         self.model.train()
-        found = "It began with the test images."
+        found = "It did not come back in a replay of the training images: it began with the test images, or by rounding."
         for number, (x, target) in enumerate(self.train_batches(train, epoch), 1):
             if where := first_nonfinite(self, x, target):
                 found = f"It began in batch {number} of the training images, {where}."
