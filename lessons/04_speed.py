@@ -20,7 +20,7 @@ from itertools import islice
 from unittest.mock import patch
 
 import joblib
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import threadpool_limits
 
 from common import ROOT, np, options, table
 from figures import plt, save
@@ -696,7 +696,7 @@ except ImportError:
     torch = None
     print("PyTorch is not installed, so it is left out here: pip install torch, and run this again.")
 
-cores = max((pool["num_threads"] for pool in threadpool_info()), default=1)
+cores = joblib.cpu_count()
 
 
 @contextmanager
@@ -768,7 +768,7 @@ def epochs(rank, size, blas_threads, board):
 
 size = 2 ** int(np.log2(min(cores, 8)))  # parts of a batch must be of one size
 if size == 1:
-    print("Left out: NumPy has one core here.")
+    print("Left out: there is one core here.")
 else:
     names = ["one process, products on one core", f"one process, products on {size} cores", f"{size} processes"]
     found = {name: [] for name in names}
