@@ -1,4 +1,4 @@
-"""What the lessons share, so that each lesson's own text is its subject: the command line, running, tables."""
+"""What the lessons share, so that each lesson's own text is its subject: the command line, the data, tables."""
 
 import _thread
 import argparse
@@ -6,9 +6,7 @@ import atexit
 import concurrent.futures
 import csv
 import errno
-import hashlib
 import html
-import inspect
 import io
 import json
 import os
@@ -38,7 +36,6 @@ os.environ["PYTHONWARNINGS"] = ",".join(filter(None, (os.environ.get("PYTHONWARN
 warnings.filterwarnings("ignore", "IProgress not found")  # tqdm's, in a notebook: it lacks a widget nothing here uses
 
 try:
-    import joblib
     import matplotlib
 
     if "ipykernel" not in sys.modules:
@@ -46,15 +43,13 @@ try:
     import matplotlib.pyplot as plt
     import numpy as np
     import sklearn
-    from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_info
-    from tqdm import tqdm
 
     import data_tools
-    import tinyae
-    from tinyae import checkpoint, sweep
+    from sweep import measure, missing, train, tsne
+    from tinyae import checkpoint
     from tinyae.backend import BackendUnavailable, choose
-    from tinyae.training import Training, TrainingDiverged
+    from tinyae.training import TrainingDiverged
 except ImportError as error:
     sys.exit(f"The lessons need {error.name}, which is not installed. Type:\n"
              f"    {sys.executable} -m pip install numpy scikit-learn matplotlib pooch tqdm")
@@ -82,8 +77,7 @@ def options(name, description, trains=True, epochs_quick=20):
 
     name: the lesson's, such as "01_objective1": where its output goes by default. Returns a namespace with seed, output
     (a Path, made here), backend (a name that is there), quick, and if the lesson trains on Fashion-MNIST also epochs,
-    latent_dim, data and fresh. Prints the run's first line: the device, and why that one.
-    """
+    latent_dim, data and fresh. Prints the run's first line: the device, and why that one."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     option = parser.add_argument
     option("--seed", type=_at_least(0), default=1, help="for weights, shuffling and noise")
@@ -175,7 +169,7 @@ if "ipykernel" not in sys.modules:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# -- Data and trainings --
+# -- Data --
 
 def load(chosen):
     """Fashion-MNIST, from where --data says or where it is found."""
@@ -185,65 +179,6 @@ def load(chosen):
     if not data.complete:
         print("This is the small sample: its losses are not comparable with the report's, which are left out.")
     return data
-
-
-def cache_folder():
-    """Where finished trainings are kept, for all lessons: results/trainings, or below TINYAE_CACHE if that is set."""
-    return Path(os.environ.get("TINYAE_CACHE", ROOT / "results")) / "trainings"
-
-
-def measure(function, trainings, data):
-    """{name: function(training, data)} for all `trainings` ({name: Training}), side by side, kept like trainings.
-
-    function returns {what: number}; its numbers are found again for the same weights, data and code.
-    """
-    code = inspect.getsource(function) + sweep.source_hash(tinyae, data_tools)
-    images = hashlib.sha256(data.train_images.tobytes() + data.test_images.tobytes()).hexdigest()
-    paths = {}
-    for name, training in trainings.items():
-        weights = b"".join(array.tobytes() for array in training.model.state_dict().values())
-        key = repr((training.experiment, hashlib.sha256(weights).hexdigest(), images, code))
-        paths[name] = cache_folder() / f"measured-{hashlib.sha256(key.encode()).hexdigest()[:16]}.checkpoint"
-    found = {name: saved[1] for name, path in paths.items() if (saved := checkpoint.load_latest(path))}
-
-    def job(name, experiment, state):
-        with sweep.threadpool_limits(1):
-            return name, function(Training(experiment).restore(state), data)
-
-    missing = [name for name in trainings if name not in found]
-    one_device = any(trainings[name].experiment.backend != "numpy" for name in missing)
-    jobs = [joblib.delayed(job)(name, trainings[name].experiment, trainings[name].state()) for name in missing]
-    with sweep.workers(1 if one_device else -1) as carry_out:
-        for name, measured in tqdm(carry_out(jobs), total=len(missing), desc="measuring", disable=not missing or None):
-            found[name] = measured
-            checkpoint.save(paths[name], {}, measured)
-    return {name: found[name] for name in trainings}
-
-
-def train(experiments, data, chosen):
-    """Train what is not there yet; yields (name, Training) as each is done. Until the next is asked for, nothing trains."""
-    source = sweep.source_hash(tinyae, data_tools)
-    return sweep.train_all(experiments, data.train_images, data.test_images, cache_folder(), source, fresh=chosen.fresh)
-
-
-def missing(experiments, data, chosen):
-    """The names of the experiments that `train` would have to train."""
-    if chosen.fresh:
-        return list(experiments)
-    source = sweep.source_hash(tinyae, data_tools)
-    paths = sweep.training_paths(experiments, data.train_images, data.test_images, cache_folder(), source)
-    return [name for name, e in experiments.items() if len(sweep.resume(e, paths[name]).history) < e.epochs]
-
-
-def tsne(codes):
-    """The codes (M, latent_dim) laid out in the plane by t-SNE as the report did it, (M, 2); kept like a training."""
-    path = cache_folder() / f"tsne-{hashlib.sha256(np.ascontiguousarray(codes)).hexdigest()[:16]}.checkpoint"
-    saved = checkpoint.load_latest(path)
-    if saved:
-        return saved[0]["points"]
-    points = TSNE(perplexity=30, random_state=307, n_jobs=-1).fit_transform(codes)
-    checkpoint.save(path, {"points": points}, {})
-    return points
 
 
 # -- Tables --

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so the tests run from a clone, nothing installed
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "lessons")]  # so the tests run from a clone, nothing installed
 
 # "ci" draws the same cases every time. "thorough" draws new ones, thousands: pytest --hypothesis-profile=thorough
 settings.register_profile("ci", max_examples=60, derandomize=True, deadline=None, database=None)

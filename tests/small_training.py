@@ -61,10 +61,9 @@ def main():
         sys.argv[1:] = ["--quick", "--backend", "numpy", "--epochs", str(own.epochs), *rest]
         chosen = common.options("small_training", __doc__)
     else:
-        sys.path.insert(0, str(HERE.parent))
+        sys.path[:0] = [str(HERE.parent), str(HERE.parent / "lessons")]
     import data_tools
-    import tinyae
-    from tinyae.sweep import source_hash, train_all
+    from sweep import source_hash, train_all
     from tinyae.training import Experiment
 
     data = data_tools.load_sample()
@@ -79,8 +78,7 @@ def main():
         common.loss_table({name: found[name] for name in experiments}, data, chosen, 1)
     else:
         images = data.train_images, data.test_images
-        source = source_hash(tinyae, data_tools)
-        found = dict(train_all(experiments, *images, own.folder / "trainings", source, n_jobs=2))
+        found = dict(train_all(experiments, *images, own.folder / "trainings", source_hash(), n_jobs=2))
     for name in experiments:
         print(name, digest(found[name]))
 

@@ -8,8 +8,9 @@ import joblib
 import numpy as np
 import pytest
 
+import sweep
 from data_tools import GaussianNoise, load_sample
-from tinyae import checkpoint, sweep
+from tinyae import checkpoint
 from tinyae.training import Experiment, Training, TrainingDiverged
 
 DATA = load_sample()

@@ -1,7 +1,7 @@
 """tinyae: a convolutional autoencoder from scratch, in NumPy, to be read in an evening. In this order:
 
     layer.py         what a layer is: forward keeps, backward multiplies
-    layers.py        Linear, ReLU, Sigmoid: the two rules all derivatives here come from
+    layers.py        Linear, ReLU, Sigmoid: the rules that all derivatives here come from
     patches.py       an image's patches as columns, and back: all the index arithmetic
     convolution.py   Conv2d and ConvTranspose2d: the same three products, forward and backward exchanged
     batchnorm.py     BatchNorm2d, and its backward derived
@@ -11,9 +11,8 @@
     backend.py       how one source runs on NumPy and on CuPy
     gradcheck.py     how to know that a backward is right
 
-The rest is carrying out: training.py (the loop), group.py (one training on several processes), sweep.py (many trainings
-at once), checkpoint.py (nothing is lost), diagnosis.py (where a training went wrong), checks.py (what is said to a wrong
-argument).
+The rest is carrying out: training.py (the loop), group.py (one training on several processes), checkpoint.py (nothing is
+lost), diagnosis.py (where a training went wrong), checks.py (what is said to a wrong argument). NumPy is all it needs.
 """
 
 from .batchnorm import BatchNorm2d

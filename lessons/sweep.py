@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import hashlib
+import inspect
 import multiprocessing
 import os
 import re
@@ -16,17 +17,21 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 
 import joblib
+from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from . import checkpoint
-from .group import Group, new_board
-from .training import Training
+import data_tools
+import tinyae
+from tinyae import checkpoint
+from tinyae.backend import host
+from tinyae.group import Group, new_board
+from tinyae.training import Training
 
 
-def source_hash(*packages):
-    """A hash of all Python files of the packages: who changes a layer must not be shown the results of the old one."""
-    files = sorted(file for package in packages for file in Path(package.__file__).parent.glob("*.py"))
+def source_hash():
+    """A hash of all Python files of tinyae and data_tools: who changes a layer must not be shown the results of the old one."""
+    files = sorted(file for package in (tinyae, data_tools) for file in Path(package.__file__).parent.glob("*.py"))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
@@ -113,8 +118,7 @@ def _end_with(starter):
 def _one_epoch(name, experiment, state, train_images, test_images, starter, rank, board):
     """In a worker of the process `starter`: a training's state one epoch later; in a group from its member 0 only.
 
-    One BLAS thread each: the work is shared out between processes, and the result cannot depend on how many there are.
-    """
+    One BLAS thread each: the work is shared out between processes, so no result depends on how many there are."""
     if multiprocessing.current_process().name.startswith("LokyProcess"):  # not in `starter` itself, nor on a cluster
         _end_with(starter)
     elif experiment.processes > 1:
@@ -136,8 +140,7 @@ def train_all(experiments, train_images, test_images, folder, source, *, fresh=F
     train_images, test_images: (M, 28, 28), uint8. folder: where trainings are saved and looked for. source: a hash of
     the code they depend on, see source_hash. fresh: begin anew, whatever is there. n_jobs: how many worker processes,
     -1 for one a core; an experiment that asks for more gets them. Inside `with joblib.parallel_config(backend="dask")`
-    they run on that cluster; not those of several processes, which must be on one machine: ValueError.
-    """
+    they run on that cluster; not those of several processes, which must be on one machine: ValueError."""
     if len(wanted := {e.processes for e in experiments.values()}) > 1:
         raise ValueError(f"processes: got {sorted(wanted)}, expected the same for all experiments of a sweep")
     (processes,) = wanted or {1}
@@ -181,3 +184,61 @@ def train_all(experiments, train_images, test_images, folder, source, *, fresh=F
                 print(f"{done()} of {total} epochs; the latest: {latest}", file=sys.stderr)
             yield from ((name, trainings[name]) for name in now if not left(name))
             pending = [name for name in pending if left(name)]
+
+
+# -- What the lessons ask for --
+
+def cache_folder():
+    """Where finished trainings are kept, for all lessons: results/trainings, or below TINYAE_CACHE if that is set."""
+    return Path(os.environ.get("TINYAE_CACHE", Path(__file__).resolve().parent.parent / "results")) / "trainings"
+
+
+def measure(function, trainings, data):
+    """{name: function(training, data)} for all `trainings` ({name: Training}), side by side, kept like trainings.
+
+    function returns {what: number}; its numbers are found again for the same weights, data and code."""
+    code = inspect.getsource(function) + source_hash()
+    images = hashlib.sha256(data.train_images.tobytes() + data.test_images.tobytes()).hexdigest()
+    paths = {}
+    for name, training in trainings.items():
+        weights = b"".join(array.tobytes() for array in training.model.state_dict().values())
+        key = repr((training.experiment, hashlib.sha256(weights).hexdigest(), images, code))
+        paths[name] = cache_folder() / f"measured-{hashlib.sha256(key.encode()).hexdigest()[:16]}.checkpoint"
+    found = {name: saved[1] for name, path in paths.items() if (saved := checkpoint.load_latest(path))}
+
+    def job(name, experiment, state):
+        with threadpool_limits(1):
+            return name, function(Training(experiment).restore(state), data)
+
+    left = [name for name in trainings if name not in found]
+    one_device = any(trainings[name].experiment.backend != "numpy" for name in left)
+    jobs = [joblib.delayed(job)(name, trainings[name].experiment, trainings[name].state()) for name in left]
+    with workers(1 if one_device else -1) as carry_out:
+        for name, measured in tqdm(carry_out(jobs), total=len(left), desc="measuring", disable=not left or None):
+            found[name] = measured
+            checkpoint.save(paths[name], {}, measured)
+    return {name: found[name] for name in trainings}
+
+
+def train(experiments, data, chosen):
+    """Train what is not there yet; yields (name, Training) as each is done. Until the next is asked for, nothing trains."""
+    return train_all(experiments, data.train_images, data.test_images, cache_folder(), source_hash(), fresh=chosen.fresh)
+
+
+def missing(experiments, data, chosen):
+    """The names of the experiments that `train` would have to train."""
+    if chosen.fresh:
+        return list(experiments)
+    paths = training_paths(experiments, data.train_images, data.test_images, cache_folder(), source_hash())
+    return [name for name, e in experiments.items() if len(resume(e, paths[name]).history) < e.epochs]
+
+
+def tsne(codes):
+    """The codes (M, latent_dim) laid out in the plane by t-SNE as the report did it, (M, 2); kept like a training."""
+    path = cache_folder() / f"tsne-{hashlib.sha256(host.ascontiguousarray(codes)).hexdigest()[:16]}.checkpoint"
+    saved = checkpoint.load_latest(path)
+    if saved:
+        return saved[0]["points"]
+    points = TSNE(perplexity=30, random_state=307, n_jobs=-1).fit_transform(codes)
+    checkpoint.save(path, {"points": points}, {})
+    return points
