@@ -1,6 +1,6 @@
 """How fast tinyae is, beside PyTorch, a textbook's NumPy, and what the machine could do. Measures, and asserts no time.
 
-    python tests/benchmark.py                   everything, about a quarter of an hour on two cores
+    python tests/benchmark.py                   everything, about forty minutes on two cores
     python tests/benchmark.py --quick           everything once over with fewer images
     python tests/benchmark.py epoch memory      these sections only: epoch, lesson1, textbook, wide, scaling,
                                                 corruptions, memory, tsne
@@ -20,7 +20,8 @@ from contextlib import redirect_stderr
 from importlib.util import find_spec
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "lessons")]
 
 import joblib
 import numpy as np
@@ -29,10 +30,10 @@ from threadpoolctl import threadpool_limits
 
 import data_tools
 import nchw
+import sweep
 import tinyae
 from racers import (corruption_epoch, group_epoch, large_products, nchw_epoch, race, tinyae_epoch, torch_epoch,
                     whole_training)
-from tinyae import sweep
 from tinyae.training import Experiment, Training, to_range
 
 TORCH, NOISE, ERASING = find_spec("torch") is not None, data_tools.GaussianNoise(1.0), data_tools.RandomErasing()
@@ -117,7 +118,7 @@ def lesson1(data, chosen):
     for layout in ("default", "channels_last") if TORCH else ():
         racers[f"PyTorch, one after the other, {layout}"] = lambda last=layout != "default": theirs(last, 1)
         racers[f"PyTorch, parallel one-thread processes, {layout}"] = lambda last=layout != "default": theirs(last, -1)
-    for _ in range(1 if chosen.epochs > 5 else 2):
+    for _ in range(chosen.rounds if chosen.epochs <= 5 else 1):
         for name, racer in racers.items():
             start = time.perf_counter()
             with redirect_stderr(io.StringIO()):  # where trainings report their progress
