@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+import sweep
 from data_tools import GaussianNoise
 from test_sweep import IMAGES, assert_same
-from tinyae import sweep
 from tinyae.training import Experiment, Training, TrainingDiverged
 
 CORRUPTED = Experiment(GaussianNoise(0.2), clean_target=True, epochs=3, batch_size=64)
@@ -111,7 +111,7 @@ def test_wrong_numbers_of_processes(change, kind, said):
 
 
 def test_one_process_is_no_group():
-    with pytest.raises(ValueError, match="processes: got 2, but run.. is here in a group of 1; use sweep.train_all"):
+    with pytest.raises(ValueError, match="processes: got 2 in a group of 1, expected a group of that size"):
         Training(replace(CORRUPTED, processes=2)).run(*IMAGES)
 
 

@@ -15,7 +15,6 @@ import os
 import secrets
 import time
 import zipfile
-from math import prod
 from pathlib import Path
 
 from .backend import host
@@ -30,8 +29,7 @@ class CheckpointError(ValueError):
 
 def write(path, data: bytes, keep=None):
     """Write `data` to `path` so that a crash at any moment leaves the old file or the new one, whole; with `keep`, what
-    was at `path` is moved there. Raises OSError, for example when the disk is full; then what was there is still there.
-    """
+    was at `path` is moved there. Raises OSError, for example when the disk is full; then all is as it was."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob("*.tinyae-part"):  # of a process killed in here; after an hour none is still at it
@@ -142,7 +140,7 @@ def save_weights(path, model):
 def load_weights(path, model):
     """Load a .npz of state_dict names into `model`. Raises CheckpointError, and leaves the model as it was, if the file
     is damaged or its names or shapes are not the model's."""
-    most = sum(8 * prod(p.data.shape) + 10_000 for _, p in model.named_parameters())  # float64s, and their headers
+    most = sum(8 * a.size + 10_000 for a in model.state_dict().values())  # float64s, and their headers
     with open(path, "rb") as file:
         try:
             model.load_state_dict(_read_npz(file, most))

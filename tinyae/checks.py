@@ -11,32 +11,33 @@ from sys import float_info
 from .backend import backend_of, dtype_name, host
 
 
+def expect(holds, error, name, got, expected):
+    """Raise `error` unless `holds`."""
+    if not holds:
+        raise error(f"{name}: got {got}, expected {expected}")
+
+
 def integer(name, value, at_least):
     """`value` as an int of at least `at_least`."""
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name}: got {value!r}, expected an integer")
-    if value < at_least:
-        raise ValueError(f"{name}: got {value}, expected an integer of at least {at_least}")
+    expect(isinstance(value, Integral) and not isinstance(value, bool), TypeError, name, repr(value), "an integer")
+    expect(value >= at_least, ValueError, name, value, f"an integer of at least {at_least}")
     return int(value)
 
 
 def number(name, value, low, high=float("inf"), low_open=False, high_open=False):
     """`value` as a finite float between `low` and `high`, a bound that is "open" itself excluded."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name}: got {value!r}, expected a number")
+    expect(isinstance(value, Real) and not isinstance(value, bool), TypeError, name, repr(value), "a number")
     fits = (low < value if low_open else low <= value) and (value < high if high_open else value <= high)
-    if not fits or abs(value) > float_info.max:  # NaN fits nowhere: every comparison with it is false
-        below = f" and {'<' if high_open else '<='} {high}" if high < float("inf") else ""
-        raise ValueError(f"{name}: got {value}, expected a finite number {'>' if low_open else '>='} {low}{below}")
+    below = f" and {'<' if high_open else '<='} {high}" if high < float("inf") else ""
+    expect(fits and abs(value) <= float_info.max,  # NaN fits nowhere: every comparison with it is false
+           ValueError, name, value, f"a finite number {'>' if low_open else '>='} {low}{below}")
     return float(value)
 
 
 def several(name, value, length, form, check, **limits):
     """`value` as a tuple of `length` things, each passed through check(name, thing, ...). form: in words, "(low, high)"."""
-    if not isinstance(value, (tuple, list)):
-        raise TypeError(f"{name}: got {value!r}, expected {form}")
-    if len(value) != length:
-        raise ValueError(f"{name}: got {value!r}, expected {form}")
+    expect(isinstance(value, (tuple, list)), TypeError, name, repr(value), form)
+    expect(len(value) == length, ValueError, name, repr(value), form)
     return tuple(check(name, one, **limits) for one in value)
 
 
@@ -48,10 +49,8 @@ def pair(name, value, at_least):
 
 def dtype(value):
     """`value` as "float32" or "float64"."""
-    name = dtype_name(value)
-    if name not in ("float32", "float64"):
-        raise ValueError(f"dtype: got {value!r}, expected 'float32' or 'float64'")
-    return name
+    expect(dtype_name(value) in ("float32", "float64"), ValueError, "dtype", repr(value), "'float32' or 'float64'")
+    return dtype_name(value)
 
 
 def generator(seed):
@@ -63,40 +62,34 @@ def generator(seed):
 
 def state(value, layer):
     """`value`, {name: array}, as NumPy arrays that fit `layer` in names, shapes and kind, in its parameters' dtypes."""
-    if not hasattr(value, "items"):
-        raise TypeError(f"state: got {type(value).__name__}, expected a dict {{name: NumPy array}}")
+    expect(hasattr(value, "items"), TypeError, "state", type(value).__name__, "a dict {name: NumPy array}")
     value = {name: host.asarray(a) for name, a in value.items() if not name.endswith("num_batches_tracked")}
     named = dict(layer.named_parameters())
     if value.keys() != named.keys():
         raise ValueError(f"state: missing {sorted(named.keys() - value.keys())}, not known to this {type(layer).__name__} "
                          f"{sorted(value.keys() - named.keys())}; expected the names of its state_dict()")
     for name, p in named.items():
-        if value[name].shape != tuple(p.data.shape) or value[name].dtype.kind != "f":
-            raise ValueError(f"state[{name!r}]: got shape {value[name].shape} and dtype {value[name].dtype}, "
-                             f"expected floats of shape {tuple(p.data.shape)}")
+        expect(value[name].shape == tuple(p.data.shape) and value[name].dtype.kind == "f", ValueError, f"state[{name!r}]",
+               f"shape {value[name].shape} and dtype {value[name].dtype}", f"floats of shape {tuple(p.data.shape)}")
     return {name: a.astype(dtype_name(named[name].data.dtype)) for name, a in value.items()}
 
 
 def layers(named, Layer):
     """`named`, {name: layer}: at least one, each a Layer, and none twice."""
-    if not named:
-        raise ValueError("layers: got none, expected at least one")
+    expect(named, ValueError, "layers", "none", "at least one")
     for name, layer in named.items():
-        if not isinstance(layer, Layer):
-            raise TypeError(f"layers: got {layer!r} at {name!r}, expected a Layer")
-    if len({id(layer) for layer in named.values()}) < len(named):
-        raise ValueError("layers: got a layer twice, expected a new one at each place: it keeps one forward only")
+        expect(isinstance(layer, Layer), TypeError, "layers", f"{layer!r} at {name!r}", "a Layer")
+    expect(len({id(layer) for layer in named.values()}) == len(named), ValueError, "layers", "a layer twice",
+           "a new one at each place: it keeps one forward only")
     return named
 
 
 def parameters(value):
     """`value` as a list of Parameters, all of one dtype and on one backend."""
     value = list(value) if isinstance(value, Iterable) else [value]
-    if not value:
-        raise ValueError("parameters: got none, expected a layer's parameters()")
+    expect(value, ValueError, "parameters", "none", "a layer's parameters()")
     for p in value:
-        if not hasattr(p, "grad"):
-            raise TypeError(f"parameters: got {p!r}, expected a layer's parameters()")
+        expect(hasattr(p, "grad"), TypeError, "parameters", repr(p), "a layer's parameters()")
         array("parameters", p.data, like=value[0].data)
     return value
 
@@ -104,8 +97,7 @@ def parameters(value):
 def array(name, x, dims=None, like=None):
     """Check that `x` is a float array, with axes of the lengths `dims` if given: a tuple, or {axis: length or None}.
 
-    like: an array, or its (backend, dtype): x must come from the same library and have the same dtype.
-    """
+    like: an array, or its (backend, dtype): x must come from the same library and have the same dtype."""
     backend = backend_of(x, name)
     if like is not None:
         other, dtype = like if isinstance(like, tuple) else (backend_of(like), like.dtype)

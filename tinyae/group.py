@@ -29,10 +29,9 @@ class Alone:
 
 
 def new_board(size, file):
-    """Make and return `file`, which `size` members will share as memory: two sheets, each with a line for every member, the turn it
-    was written in and the numbers; float64, all 0."""
-    with open(file, "wb") as board:
-        board.truncate(2 * size * (1 + LENGTH) * 8)
+    """Make and return `file`, which `size` members will share as memory: two sheets, each with a line for every member,
+    the turn it was written in and the numbers; float64, all 0."""
+    host.memmap(file, "float64", "w+", shape=(2, size, 1 + LENGTH))
     return file
 
 
@@ -45,8 +44,8 @@ class Group:
         self._lock.acquire()
 
     def mean(self, vector):
-        """The mean of the vectors (n,) of all members, which must be NumPy arrays of one length and dtype: the same bits for
-        all. Raises TimeoutError if they have not all come after PATIENCE seconds."""
+        """The mean of the vectors (n,) of all members, which must be NumPy arrays of one length and dtype: the same bits
+        for all. Raises TimeoutError if they have not all come after PATIENCE seconds."""
         if len(vector) > LENGTH:
             return host.concat([self.mean(vector[:LENGTH]), self.mean(vector[LENGTH:])])
         self.turn += 1
@@ -67,7 +66,7 @@ class Group:
         return host.mean(numbers, axis=0)
 
     def _fence(self):
-        """A processor may carry out reads and writes in another order (ARM's do), and others see the turn before the numbers;
-        but not across a lock that is released and then taken again."""
+        """A processor may carry out reads and writes in another order (ARM's do), and others see the turn before the
+        numbers; but not across a lock that is released and then taken again."""
         self._lock.release()
         self._lock.acquire()

@@ -55,13 +55,10 @@ class Layer:
         """(name, Parameter or Layer) for each this layer holds, in the order they were made."""
         return [(name, value) for name, value in vars(self).items() if isinstance(value, (Parameter, Layer))]
 
-    def leaves(self, name=""):
+    def leaves(self):
         """(dotted name, Layer) for each layer in here that holds no others, in order; itself if it holds none."""
-        inner = [(child_name, child) for child_name, child in self.children() if isinstance(child, Layer)]
-        for child_name, child in inner:
-            yield from child.leaves(f"{name}.{child_name}".lstrip("."))
-        if not inner:
-            yield name, self
+        inner = [(name, child.leaves()) for name, child in self.children() if isinstance(child, Layer)]
+        return [(f"{name}.{rest}".rstrip("."), leaf) for name, found in inner for rest, leaf in found] or [("", self)]
 
     def named_parameters(self):
         """(dotted name, Parameter) for all of them, running statistics included: PyTorch's state_dict names."""

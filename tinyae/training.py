@@ -13,7 +13,7 @@ from .backend import choose, host, namespace, to_numpy, zeros
 from .diagnosis import first_nonfinite
 from .group import Alone
 from .losses import MSELoss
-from .models import AnelloAutoencoder, batch_first, batch_last
+from .models import AnelloAutoencoder, Sequential, batch_first, batch_last
 from .optim import Adam
 
 # Every step makes new arrays and lets the old ones go. glibc would return their memory to the system and fetch it again,
@@ -34,8 +34,7 @@ class Experiment:
     drawn afresh for every image in every epoch, for training and testing.
     clean_target: whether the output is compared with the clean image (denoising) or with the corrupted one.
     pixel_range: the values that black and white are mapped to. backend: a name for `choose`. processes: how many share
-    every batch, see group.py; more than 1 are for when there are fewer trainings than cores.
-    """
+    every batch, see group.py; more than 1 are for when there are fewer trainings than cores."""
 
     corruption: Any = None
     clean_target: bool = False
@@ -50,20 +49,18 @@ class Experiment:
     processes: int = 1
 
     def __post_init__(self):
-        if self.corruption is not None and not callable(self.corruption):
-            raise TypeError(f"corruption: got {self.corruption!r}, expected None or a function (images, generator)")
+        checks.expect(self.corruption is None or callable(self.corruption), TypeError, "corruption",
+                      repr(self.corruption), "None or a function (images, generator)")
         low, high = checks.several("pixel_range", self.pixel_range, 2, "(low, high)", checks.number, low=-float("inf"))
-        if not low < high:
-            raise ValueError(f"pixel_range: got {self.pixel_range}, expected (low, high) with low < high")
+        checks.expect(low < high, ValueError, "pixel_range", self.pixel_range, "(low, high) with low < high")
         for name, at_least in (("latent_dim", 1), ("epochs", 1), ("batch_size", 1), ("seed", 0), ("processes", 1)):
             checks.integer(name, getattr(self, name), at_least)
         checks.number("lr", self.lr, 0)
         checks.number("weight_decay", self.weight_decay, 0)
-        if self.batch_size % self.processes:
-            raise ValueError(f"processes: got {self.processes}, expected a divisor of batch_size, {self.batch_size}")
-        if self.processes > 1 and self.backend != "numpy":
-            raise ValueError(f"processes: got {self.processes}, expected 1 with the backend {self.backend!r}: they share "
-                             "processor cores, and one device has nothing to share")
+        checks.expect(self.batch_size % self.processes == 0, ValueError, "processes", self.processes,
+                      f"a divisor of batch_size, {self.batch_size}")
+        checks.expect(self.processes == 1 or self.backend == "numpy", ValueError, "processes", self.processes,
+                      f"1 with the backend {self.backend!r}: they share processor cores, one device has none to share")
 
 
 def to_range(pixels, pixel_range):
@@ -99,8 +96,7 @@ class Training:
     """An experiment under way: its model, its optimiser and its history, to be saved and resumed after any epoch.
 
     history: [(train loss, test loss), ...], one pair an epoch: the mean over the images while learning, and over the
-    test images after it, with batch norm in evaluation mode. first_model: the model as it was after one epoch.
-    """
+    test images after it, with batch norm in evaluation mode. first_model: the model as it was after one epoch."""
 
     def __init__(self, experiment):
         host.empty(KEPT_MEMORY, "uint8")  # allocated and freed at once
@@ -149,18 +145,16 @@ class Training:
         """Train `epochs` more, or until experiment.epochs are done; returns self.
 
         train_images, test_images: (M, 28, 28), uint8, NumPy arrays. Raises TrainingDiverged at the end of an epoch whose
-        loss is not finite, with the state before that epoch.
-        """
+        loss is not finite, with the state before that epoch."""
+        processes = self.experiment.processes
         for name, images in (("train_images", train_images), ("test_images", test_images)):
-            if getattr(images, "dtype", None) != "uint8" or len(images.shape) != 3 or 0 in images.shape:
-                raise TypeError(f"{name}: got {getattr(images, 'dtype', type(images).__name__)} "
-                                f"{getattr(images, 'shape', '')}, expected uint8 images (M, 28, 28)")
-            if len(images) % self.experiment.processes:
-                raise ValueError(f"{name}: got {len(images)} images, expected a multiple of the experiment's processes, "
-                                 f"{self.experiment.processes}")
-        if self.group.size != self.experiment.processes:
-            raise ValueError(f"processes: got {self.experiment.processes}, but run() is here in a group of "
-                             f"{self.group.size}; use sweep.train_all, which starts the processes")
+            kind, shape = getattr(images, "dtype", type(images).__name__), getattr(images, "shape", ())
+            checks.expect(kind == "uint8" and len(shape) == 3 and 0 not in shape, TypeError, name, f"{kind} {shape}",
+                          "uint8 images (M, 28, 28)")
+            checks.expect(len(images) % processes == 0, ValueError, name, f"{len(images)} images",
+                          f"a multiple of the experiment's processes, {processes}")
+        checks.expect(self.group.size == processes, ValueError, "processes", f"{processes} in a group of {self.group.size}",
+                      "a group of that size, join() it first: lessons/sweep.py does")
         train, test = self.backend.from_numpy(train_images), self.backend.from_numpy(test_images)
         last = self.experiment.epochs if epochs is None else min(len(self.history) + epochs, self.experiment.epochs)
         for epoch in range(len(self.history) + 1, last + 1):
@@ -174,35 +168,30 @@ class Training:
             n = len(train_losses)
             self.history.append((self._mean(losses[:n], train.shape[0]), self._mean(losses[n:], test.shape[0])))
             if epoch == 1:
-                self._rewind(self._arrays(), self.first_model)
+                for (_, first), (_, p) in zip(self.first_model.named_parameters(), self.model.named_parameters()):
+                    first.data = p.data  # not copied: a step makes new arrays and never writes into old ones
         return self
 
     def _mean(self, losses, M):
         """The mean over M images from the means over batches, of which the last may be smaller."""
-        sizes = host.full(len(losses), self.experiment.batch_size)
-        sizes[-1] = M - sum(sizes[:-1])
+        sizes = [min(self.experiment.batch_size, M - start) for start in range(0, M, self.experiment.batch_size)]
         return float(host.average(losses.astype("float64"), weights=sizes))
 
     def _arrays(self):
-        """The state, without copying: a step makes new arrays and never writes into old ones."""
-        return [p.data for _, p in self.model.named_parameters()], vars(self.optimizer).copy()
+        """The state, without copying."""
+        return [(p, p.data) for _, p in self.model.named_parameters()], vars(self.optimizer).copy()
 
-    def _rewind(self, before, model=None):
-        """Go back to an earlier _arrays(); or only give its parameters to `model`."""
-        for (_, p), data in zip((model or self.model).named_parameters(), before[0]):
+    def _rewind(self, before):
+        """Go back to an earlier _arrays()."""
+        for p, data in before[0]:
             p.data = data
-        if not model:
-            vars(self.optimizer).update(before[1])
+        vars(self.optimizer).update(before[1])
 
     def _explain(self, before, train, epoch):
         """Replay an epoch that went wrong, to say at which batch and where the first non-finite value appeared."""
         self.join(Alone())._rewind(before)  # of a group, each looks for itself, at whole batches
         self.model.train()
-        found = "It did not come back in a replay of the training images: it began with the test images, or by rounding."
-        for number, (x, target) in enumerate(self.train_batches(train, epoch), 1):
-            if where := first_nonfinite(self, x, target):
-                found = f"It began in batch {number} of the training images, {where}."
-                break
+        found = first_nonfinite(self, self.train_batches(train, epoch))
         self._rewind(before)
         return found
 
@@ -219,26 +208,24 @@ class Training:
         parts = [function(self.backend.from_numpy(images[i:i + 256])) for i in range(0, len(images), 256)]
         return to_numpy(self.backend.xp.concat(parts))
 
+    def _models(self):
+        """Both models as one, whose state_dict tells them apart."""
+        return Sequential({"model": self.model, "after_first": self.first_model})
+
     def state(self):
-        """All there is to save after an epoch, {name: NumPy array}: weights now and after epoch 1, Adam's averages, the history."""
-        arrays = {f"{part}.{name}": value for part, model in (("model", self.model), ("after_first", self.first_model))
-                  for name, value in model.state_dict().items()}
-        return arrays | {"adam.t": host.array(self.optimizer.t), "adam.m": to_numpy(self.optimizer.m),
-                         "adam.v": to_numpy(self.optimizer.v), "history": host.array(self.history)}
+        """All there is to save after an epoch, {name: NumPy array}: both models, Adam's averages, the history."""
+        return self._models().state_dict() | {
+            "adam.t": host.array(self.optimizer.t), "adam.m": to_numpy(self.optimizer.m),
+            "adam.v": to_numpy(self.optimizer.v), "history": host.array(self.history)}
 
     def restore(self, state):
         """Go on from a state(). Raises ValueError, with nothing changed, if a name, shape or dtype does not fit."""
-        average = "float32", 1, sum(prod(p.data.shape) for p in self.model.parameters())
+        average = "float32", 1, sum(prod(p.data.shape) for p in self.model.parameters())  # dtype, axes, last side
         want = {"adam.t": ("int64", 0), "adam.m": average, "adam.v": average, "history": ("float64", 2, 2)}
-        got = {name: (str(a.dtype), a.ndim, *a.shape[-1:]) for name, a in state.items()  # dtype, axes, last side
-               if not name.startswith(("model.", "after_first."))}
+        got = {name: (str(a.dtype), a.ndim, *a.shape[-1:]) for name, a in state.items() if name in want}
         if got != want:
-            raise ValueError(f"state: got {got}, expected {want}, and the weights now and after the first epoch")
-        now, first = ({name.removeprefix(part): a for name, a in state.items() if name.startswith(part)}
-                      for part in ("model.", "after_first."))
-        checks.state(now, self.model)  # before anything is changed
-        self.first_model.load_state_dict(first)
-        self.model.load_state_dict(now)
+            raise ValueError(f"state: got {got}, expected {want}")
+        self._models().load_state_dict({name: a for name, a in state.items() if name not in want})
         self.optimizer.t = int(state["adam.t"])
         self.optimizer.m, self.optimizer.v = map(self.backend.from_numpy, (state["adam.m"], state["adam.v"]))
         self.history = [tuple(row) for row in state["history"].tolist()]
