@@ -58,8 +58,7 @@ class GaussianNoise:
     point (x, y) in the plane. Its direction is uniform in [0, 2 pi), and its squared length, x^2 + y^2, exceeds t
     with probability exp(-t/2): it is distributed as -2 log u. Hence two uniform numbers u and v give two normal ones:
 
-        x = sqrt(-2 log u) cos(2 pi v)        y = sqrt(-2 log u) sin(2 pi v)
-    """
+        x = sqrt(-2 log u) cos(2 pi v)        y = sqrt(-2 log u) sin(2 pi v)"""
 
     sigma: float
 
@@ -69,8 +68,7 @@ class GaussianNoise:
     def __call__(self, images, rng):
         """images (N, C, H, W), float32 or float64 -> a new array of that shape and dtype.
 
-        Raises TypeError or ValueError, naming the argument, for other images and for an rng that is no generator.
-        """
+        Raises TypeError or ValueError, naming the argument, for other images and for an rng that is no generator."""
         xp = _checked(images)
         size = math.prod(images.shape)
         pairs = _uniform(rng, (2, (size + 1) // 2), images)  # for an odd size, one number too many
@@ -94,8 +92,7 @@ class RandomErasing:
     the box is not smaller than the image both ways, the draw is repeated, TRIES times in all, and then the image is
     left alone. Every place where the box fits inside is equally likely.
 
-    Raises TypeError or ValueError unless 0 <= p <= 1, 0 < low <= high for both pairs, scale at most 1, all finite.
-    """
+    Raises TypeError or ValueError unless 0 <= p <= 1, 0 < low <= high for both pairs, scale at most 1, all finite."""
 
     p: float = 0.5
     scale: tuple[float, float] = (0.02, 0.33)
@@ -113,8 +110,7 @@ class RandomErasing:
     def __call__(self, images, rng):
         """images (N, C, H, W), float32 or float64 -> a new array of that shape and dtype.
 
-        Raises TypeError or ValueError, naming the argument, for other images and for an rng that is no generator.
-        """
+        Raises TypeError or ValueError, naming the argument, for other images and for an rng that is no generator."""
         xp = _checked(images)
         N, _, H, W = images.shape
         chosen = _uniform(rng, (N,), images) < self.p
@@ -142,8 +138,7 @@ class RandomErasing:
 def _inside(xp, length, side, u):
     """Which of `side` pixels lie in a run of `length` (N,) of them that starts at a random place: (N, side) booleans.
 
-    u (N,), uniform in [0, 1), picks the first pixel, each of 0 ... side - length with the same probability.
-    """
+    u (N,), uniform in [0, 1), picks the first pixel, each of 0 ... side - length with the same probability."""
     last = side - length
     start = xp.minimum(xp.floor(u * (last + 1)), last)  # minimum: should a GPU round u up to 1
     pixel = xp.cumulative_sum(zeros((side,), like=u) + 1, axis=0) - 1  # 0, 1, ..., side - 1

@@ -61,8 +61,7 @@ def reachable(mirrors) -> tuple[list[str], dict[str, str]]:
     """Those of `mirrors` whose host (or the proxy before it) accepts a connection, and why the others are left out.
 
     All are tried at once, in threads that are abandoned when time is up: looking up a name has no time limit of its
-    own and takes half a minute where a network is half there. Takes a little over CONNECT_SECONDS at the very most.
-    """
+    own and takes half a minute where a network is half there. Takes a little over CONNECT_SECONDS at the very most."""
     outcome = dict.fromkeys(mirrors, "did not answer in time")
 
     def connect(mirror):
@@ -119,8 +118,7 @@ def fetch_file(folder: Path, name: str, expected: Content, mirrors, failures: di
     """Download one file into `folder` and return its verified, uncompressed content.
 
     Every mirror is tried in turn, ROUNDS times. Raises DataError if all fail, with the last failure of each;
-    `failures` are those of mirrors that have been given up already.
-    """
+    `failures` are those of mirrors that have been given up already."""
     failures = dict(failures)
     for attempt in range(ROUNDS if mirrors else 0):
         if attempt:
@@ -140,8 +138,7 @@ def fetch_file(folder: Path, name: str, expected: Content, mirrors, failures: di
 def fetch_folder(folder: Path, mirrors=MIRRORS) -> list[bytes]:
     """The verified contents of the four files, in the order of FULL; those that `folder` lacks are downloaded into it.
 
-    Raises DataError, one sentence that names every mirror and what it did, at the first file that no mirror gives.
-    """
+    Raises DataError, one sentence that names every mirror and what it did, at the first file that no mirror gives."""
     _remove_leftovers(folder)
     alive, dead = reachable(mirrors)
     contents = []

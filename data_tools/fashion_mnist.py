@@ -39,8 +39,7 @@ class FashionMNIST(NamedTuple):
     """The data set. Images are uint8 of shape (N, 28, 28), 0 for background; labels are uint8 of shape (N,), 0 to 9.
 
     source: where it was found, for people to read. complete: False for the sample, which has 6,000 + 1,000 of the
-    60,000 + 10,000 images, and whose results must not be compared with those of the full data.
-    """
+    60,000 + 10,000 images, and whose results must not be compared with those of the full data."""
 
     train_images: numpy.ndarray
     train_labels: numpy.ndarray
@@ -56,8 +55,7 @@ def load_fashion_mnist(folder=None, *, cache=None, mirrors=MIRRORS) -> FashionMN
     folder: a folder (str or path) with the four IDX files, plain or gzipped; or "sample" for the embedded sample;
     left out, TINYAE_DATA is asked for either. cache: a folder for downloads, in place of TINYAE_CACHE or the user's
     cache folder. mirrors: addresses to download from, in turn.
-    Raises DataError if a folder was named and the data are not there or not right; TypeError if it is no path.
-    """
+    Raises DataError if a folder was named and the data are not there or not right; TypeError if it is no path."""
     asked = folder if folder is not None else os.environ.get("TINYAE_DATA") or None
     if asked == "sample":
         return load_sample()

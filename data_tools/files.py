@@ -45,8 +45,7 @@ def most_bytes(expected: Content) -> int:
 def verified(data: bytes, expected: Content, where: str) -> bytes:
     """The uncompressed content of `data`, which may be gzipped or plain, once its size and SHA-256 are found right.
 
-    Raises DataError, which begins with `where` (the path or address that the bytes came from).
-    """
+    Raises DataError, which begins with `where` (the path or address that the bytes came from)."""
     try:
         content = decompress(data, expected.size) if data[:2] == GZIP_MAGIC else data
     except DataError as error:

@@ -28,8 +28,7 @@ def read_idx(data: bytes) -> numpy.ndarray:
     """The array in `data`, the bytes of an (uncompressed) IDX file: uint8, of the shape that the header states.
 
     The array is a copy of its own, writable. Raises DataError for anything that is not exactly one array of unsigned
-    bytes: a wrong magic number, another type of value, bytes missing or left over.
-    """
+    bytes: a wrong magic number, another type of value, bytes missing or left over."""
     if len(data) < 4 or data[0] != 0 or data[1] != 0:
         raise DataError(f"not an IDX file: begins with {bytes(data[:4])!r}, expected 0, 0, a type and a rank")
     if data[2] != UNSIGNED_BYTE:
@@ -54,8 +53,7 @@ def decompress(data: bytes, size: int) -> bytes:
     """What the gzip file `data` holds, if that is at most `size` bytes.
 
     No more than size + 1 bytes are ever unpacked, so a file that would fill the memory costs nothing. Raises DataError
-    if there is more, if the file is damaged (gzip keeps a checksum), cut short, or followed by other bytes.
-    """
+    if there is more, if the file is damaged (gzip keeps a checksum), cut short, or followed by other bytes."""
     gzip = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)  # 16: with gzip's header and checksum
     try:
         content = gzip.decompress(data, size + 1)

@@ -213,7 +213,7 @@ assert check_layer(linear, (K, N))["bias"] < 1e-8 < 1e-3 < errors["bias"]
 # %% [markdown]
 # Two things to note. A layer's output is an array, the check needs one number: it takes L = sum(dy * y) with a
 # *random* dy, so that dL/dy is dy and every entry of y counts with a weight of its own. (Section 9 shows what an
-# all-ones dy misses.) And a correct backward is off by 1e-9 or less, a wrong one hardly ever by less than 0.001: the
+# all-ones dy misses.) And a correct backward is off by rounding only, a wrong one hardly ever by less than 0.001: the
 # gap between is wide. `tinyae.gradcheck` is this check with a better formula, wrong by h^4 only; every layer of the
 # package passes it.
 #
@@ -432,7 +432,8 @@ assert error(scatter(dcols, add=True), true_dx) < 1e-8 < 0.01 < error(scatter(dc
 #
 #     <A u, v> = <u, A^T v>          where <a, b> = sum of all a * b
 #
-# (The pair's last entry comes from it: <y, dy> = <col2im(W^T x), dy> = <W^T x, im2col(dy)>, a product as in section 2.)
+# (The last dW comes from it: dL/dW is that of <y, dy> = <col2im(W^T x), dy> = <W^T x, im2col(dy)>, with dy held fixed:
+# there W^T x is a matrix product as in section 2, and im2col(dy) what comes back to it.)
 #
 # So if ConvTranspose2d with the same weights is the adjoint of Conv2d, both sides agree to rounding, for random u and
 # v.
@@ -499,9 +500,9 @@ assert up.forward(x).shape == (1, 7, 7, 1)
 #
 #     Conv2d              OH = (H + 2p - kh) // s + 1
 #
-# A stride of 2 halves the size, roughly. Padding puts p zeros at each end, so that the kernel can be centred on the
-# first and last pixels, too. The transposed layer takes the same pictures read upwards: it is given the positions,
-# and makes the pixels.
+# A stride of 2 halves the size, roughly. Padding puts p zeros at each end, so that the kernel can reach over the edge,
+# and the pixels there are not in fewer patches than others. The transposed layer takes the same pictures read upwards:
+# it is given the positions, and makes the pixels.
 #
 # The division forgets a remainder. With kernel 3, stride 2, padding 1, an image of 7 and one of 8 both shrink to 4.
 # Going back from 4, which of the two is meant? **output_padding decides.** It is the forgotten remainder, (large size +
@@ -509,9 +510,9 @@ assert up.forward(x).shape == (1, 7, 7, 1)
 #
 #     ConvTranspose2d     OH = (H - 1) s - 2p + kh + output_padding
 #
-# It adds no values. It only makes the output larger at the far end. The patches reach the first p of the new pixels, as
-# far as the padding had cut them off; any more are just the bias. In the last picture pixel 7 gets the end of the last
-# patch, which in the one before is cut off.
+# It only makes the output larger at the far end: the first p of the new pixels get what the padding had cut off the
+# patches, any more are just the bias. In the last picture pixel 7 gets the end of the last patch, which in the one
+# before is cut off.
 
 # %%
 print("\n== 8. Shapes ==")

@@ -4,8 +4,8 @@
 # **What you'll do.** Rebuild the first half of a student's report: train Anello's autoencoder on Fashion-MNIST as it
 # is, with Gaussian noise, and with randomly erased boxes, and compare the three.
 #
-# **What you'll learn.** How a training is put together; why none of these losses can come near zero, whatever the
-# network does; and why the report's winner is not the winner once that is taken into account.
+# **What you'll learn.** How a training is put together; why none of these losses can come near zero, however long
+# the network is trained; and why the report's winner is not the winner once that is taken into account.
 #
 # **What you need.** NumPy, and `lessons/00_backprop.py` if backpropagation is new to you. The layers are in `tinyae/`.
 
@@ -44,7 +44,7 @@ print("\nFigure 1: the three datasets.")
 save(figure_images(shown, data.test_labels[examples]), chosen, "figure1_datasets", data)
 
 # %% [markdown]
-# ## What no network can do better
+# ## Two constants in the losses
 #
 # The loss is the mean squared error between the output and what went in. Before anything is trained, two constants in
 # it can be computed from the data alone.
@@ -54,9 +54,9 @@ save(figure_images(shown, data.test_labels[examples]), chosen, "figure1_datasets
 # for a target t is t clipped to [0, 1]: the floor is the mean of (t - clip(t))^2.
 #
 # **Sigma squared.** The report compares the output with the *corrupted* image. Noise drawn independently for every pixel
-# cannot be predicted from a code of 4 numbers: the best guess is the image without it, and the noise itself remains as
-# error, its mean square being sigma^2. (So this never was a denoising autoencoder: that one is asked for the clean
-# image. Lesson 3 builds it.)
+# cannot be predicted from a code of 4 numbers (it takes 784 to carry it): the best guess is the image without it, and
+# the noise itself remains as error, its mean square being sigma^2. (So this never was a denoising autoencoder: that one
+# is asked for the clean image. Lesson 3 builds it.)
 #
 # An erased box is different: 0 is within the sigmoid's reach, so boxes over black background *lower* the floor.
 
@@ -70,7 +70,7 @@ for name in NAMES:
         floors[name].append(float(np.mean((t - np.clip(t, 0, 1)) ** 2)) + noise**2)
 
 table(["dataset", "floor, train", "floor, test"], [[name, *floors[name]] for name in NAMES],
-      "The lowest loss possible, computed from the data before training")
+      "The floors, computed from the data before training: no loss can be lower with so small a code")
 
 # %% [markdown]
 # ## Training

@@ -171,6 +171,6 @@ training. To compare amounts of noise, all models must be measured by one yardst
 # 2. At which sigma would the noise alone make the loss twice the clean one? (Expected: sigma^2 = 0.60, sigma = 0.77.)
 # 3. How many seeds would it take to detect a true difference of 0.001 with the spread you see above? (Expected: with k
 #    seeds the interval's half-width is about 2 s / sqrt(k), s the standard deviation of the differences: with s = 0.001
-#    already 5 or 6, with s = 0.002 about 18.)
+#    that is 4, with s = 0.002 16; so few seeds need a little more than the 2, by Student's t: 7 and 18.)
 # 4. Compare unpaired: another set of seeds for sigma = 0.01. What happens to the interval, and why? (Expected: usually
 #    it widens: what the two runs of a pair have in common no longer cancels.)

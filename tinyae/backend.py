@@ -3,8 +3,9 @@
 The rest of the package asks the array in hand which library made it, xp = namespace(x), and uses functions of the Python
 array API standard (https://data-apis.org/array-api), slicing and in-place operators only, so the same lines run wherever
 the array lives. There is no global switch: data and weights are put on a device once, and what is computed from them
-stays there. What the standard leaves open stands here: making an array beside another one, moving arrays between host
-and device, random numbers. A further library is made known by register (README has an example).
+stays there. What the standard leaves open, or CuPy does in its own way, stands here: making an array beside another
+one, moving arrays between host and device, random numbers. A further library is made known by register (README has an
+example).
 """
 
 from dataclasses import dataclass
@@ -98,7 +99,7 @@ def choose(name: str = "auto") -> tuple[Backend, str]:
     elif name == "cupy" or name in _backends:
         backend, why = _backends.get(name) or _cupy(), f"{name!r} was asked for"
     else:
-        known = ", ".join(map(repr, dict.fromkeys(["auto", "cupy", *_backends])))
+        known = ", ".join(map(repr, sorted({"auto", "cupy", *_backends})))
         raise ValueError(f"backend: got {name!r}, expected one of {known}")
     return backend, f"Runs on {backend.device} ({why})."
 

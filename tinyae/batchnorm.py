@@ -39,10 +39,9 @@ class BatchNorm2d(Layer):
     weight (gamma), bias (beta), running_mean, running_var: (C,). In training the batch's own statistics are used, and
     the running ones follow, running += momentum * (batch - running), with the unbiased variance (M-1 in place of M). In
     evaluation the running ones are used: an image's result no longer depends on the others in its batch. forward raises
-    ValueError in training if a channel has a single value, and so no variance.
-    """
+    ValueError in training if a channel has a single value, and so no variance. eps keeps s finite where all agree."""
 
-    group = Alone()  # where several processes share a batch, its means are theirs together (group.py)
+    group = Alone()  # its mean(v) is v; where several processes share a batch, it is the mean of theirs (group.py)
 
     def __init__(self, num_features, eps=1e-5, momentum=0.1, *, dtype="float32"):
         self.num_features = C = checks.integer("num_features", num_features, at_least=1)
@@ -57,9 +56,9 @@ class BatchNorm2d(Layer):
         xp, shape = namespace(x), x.shape
         x = xp.reshape(x, (self.num_features, -1))  # (C, M): geometry plays no part
         if self.training:
-            M, total = x.shape[1], x.shape[1] * self.group.size  # values here, and in all processes that share the batch
-            if total == 1:
-                raise ValueError(f"x: got shape {tuple(shape)}, expected more than one value a channel in training")
+            M = x.shape[1]  # in a group only this process's part of the batch's M, which is
+            total = M * self.group.size
+            checks.expect(total > 1, ValueError, "x", f"shape {tuple(shape)}", "more than one value a channel in training")
             mu = self.group.mean(xp.mean(x, axis=1))
             xc = x - mu[:, None]
             var = self.group.mean(dot(xc, xc) / M)  # mean(x^2) - mean^2 loses all digits when the mean is large

@@ -15,7 +15,8 @@ im2col(dy), and the matrix rules give the rest, dx = W dcols and dW = x dcols^T:
 
 In both, the rows of W belong to the small image (Conv2d's output, ConvTranspose2d's input), its columns to patches of
 the large one. The batch being last, y and dx are one product over all positions of all images, and nothing is reordered;
-dW is summed row by row (outer_sum). (W in a product is the weight as a matrix; in a shape it is the width.)
+dW is one product for each row of the image, summed (outer_sum). (W in a product is the weight as a matrix; in a shape
+it is the width.)
 """
 
 from . import checks
@@ -33,8 +34,7 @@ def product(matrix, a):
 def outer_sum(a, b):
     """a b^T, for a (R, H, W, N) and b (K, H, W, N): summed over positions and images, (R, K).
 
-    A small result of very long rows is slow in many libraries. So there is a product for each of the H rows, and their sum.
-    """
+    A small result of very long rows is slow in many libraries. So there is a product for each of H, and their sum."""
     xp = namespace(a)
     a = xp.permute_dims(xp.reshape(a, (*a.shape[:2], -1)), (1, 2, 0))  # (H, W*N, R)
     b = xp.permute_dims(xp.reshape(b, (*b.shape[:2], -1)), (1, 0, 2))  # (H, K, W*N)
@@ -68,8 +68,7 @@ class Conv2d(_Convolution):
         y[o, a, b, n] = bias[o] + sum_{c,i,j} weight[o, c, i, j] x[c, a*sh + i - ph, b*sw + j - pw, n]
 
     weight: (O, C, kh, kw), bias: (O,). OH = (H + 2 ph - kh) // sh + 1, OW likewise. seed: as Linear's. forward raises
-    ValueError for a kernel larger than the padded image.
-    """
+    ValueError for a kernel larger than the padded image."""
 
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, *, dtype="float32", seed=None):
         channels = out_channels, in_channels
@@ -77,9 +76,8 @@ class Conv2d(_Convolution):
 
     def forward(self, x):
         checks.array("x", x, {"C": self.in_channels, "H": None, "W": None, "N": None}, like=self.weight.data)
-        if min(map(conv_size, x.shape[1:3], *self.geometry)) < 1:
-            raise ValueError(f"kernel_size: got {self.kernel_size}, expected at most the image plus twice the padding: "
-                             f"x is {tuple(x.shape[1:3])}, padding {self.padding}")
+        checks.expect(min(map(conv_size, x.shape[1:3], *self.geometry)) > 0, ValueError, "kernel_size", self.kernel_size,
+                      f"at most the image plus twice the padding: x is {tuple(x.shape[1:3])}, padding {self.padding}")
         cols = im2col(x, *self.geometry)  # (C*kh*kw, OH, OW, N)
         y = product(self.matrix(), cols)  # y = W im2col(x)
         y += self.bias.data[:, None, None, None]
@@ -99,22 +97,20 @@ class ConvTranspose2d(_Convolution):
 
     weight: (C, O, kh, kw), bias: (O,). OH = (H-1) sh - 2 ph + kh + output_padding, OW likewise. output_padding, below
     the stride, chooses among the sizes that a Conv2d would shrink to H. It adds rows below and columns at the right:
-    the first ph (pw) of them get what the padding had cut off the last patches, the others are just the bias.
-    """
+    the first ph (pw) of them get what the padding had cut off the last patches, the others are just the bias."""
 
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, output_padding=0, *,
                  dtype="float32", seed=None):
         channels = in_channels, out_channels
         super().__init__(in_channels, out_channels, channels, kernel_size, stride, padding, dtype, seed)
         self.output_padding = checks.pair("output_padding", output_padding, at_least=0)
-        if any(extra >= step for extra, step in zip(self.output_padding, self.stride)):
-            raise ValueError(f"output_padding: got {self.output_padding}, expected below the stride {self.stride}")
+        checks.expect(all(extra < step for extra, step in zip(self.output_padding, self.stride)), ValueError,
+                      "output_padding", self.output_padding, f"below the stride {self.stride}")
 
     def forward(self, x):
         checks.array("x", x, {"C": self.in_channels, "H": None, "W": None, "N": None}, like=self.weight.data)
         size = tuple(map(transposed_size, x.shape[1:3], *self.geometry, self.output_padding))
-        if min(size) < 1:
-            raise ValueError(f"padding: got {self.padding}, expected less: the output would be {size}")
+        checks.expect(min(size) > 0, ValueError, "padding", self.padding, f"less: the output would be {size}")
         cols = product(self.matrix().T, x)  # (O*kh*kw, H, W, N): every pixel spread over its patch
         y = col2im(cols, (self.out_channels, *size, x.shape[-1]), *self.geometry)  # y = col2im(W^T x)
         y += self.bias.data[:, None, None, None]

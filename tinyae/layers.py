@@ -1,6 +1,7 @@
 """The layers without geometry: Linear, ReLU, Sigmoid, Flatten, Unflatten. Each is a formula and its derivative.
 
-A matrix product, Y = W X, and a function applied entry by entry, y = f(x), are all there is to differentiate:
+What is used several times gets the sum of what comes back from its uses: that, and the chain rule, is behind every
+derivative here. For a matrix product, Y = W X, and for a function applied entry by entry, y = f(x), it gives
 
     dX = W^T dY           x_k is in every y_i = sum_k W_ik x_k, with weight W_ik, so dx_k = sum_i W_ik dy_i
     dW = dY X^T           W_ik is used once for every image of the batch, so what comes back is added
@@ -17,8 +18,7 @@ from .layer import Layer, uniform_parameters
 class Linear(Layer):
     """y = W x + b, for x (in_features, N) -> y (out_features, N):    dx = W^T dy    dW = dy x^T    db = sum_n dy
 
-    weight: (out_features, in_features), bias: (out_features,). seed: for their first values, an int or a Generator.
-    """
+    weight: (out_features, in_features), bias: (out_features,). seed: for their first values, an int or a Generator."""
 
     def __init__(self, in_features, out_features, *, dtype="float32", seed=None):
         self.in_features = checks.integer("in_features", in_features, at_least=1)
@@ -43,7 +43,7 @@ class ReLU(Layer):
 
     def forward(self, x):
         checks.array("x", x)
-        return self.keep(namespace(x).clip(x, 0.0, inf), x > 0)  # max(x, 0)
+        return self.keep(namespace(x).clip(x, 0.0, inf), x > 0)  # max(x, 0), in the standard's words
 
     def backward(self, dy, input_grad=True):
         (positive,) = self.kept(dy)

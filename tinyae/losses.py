@@ -16,7 +16,7 @@ class MSELoss:
         checks.array("y", y)
         checks.array("target", target, tuple(y.shape), like=y)
         self._difference = y - target
-        return namespace(y).asarray(namespace(y).mean(self._difference * self._difference))
+        return namespace(y).asarray(namespace(y).mean(self._difference * self._difference))  # NumPy's mean is a scalar
 
     def backward(self):
         """dL/dy, of y's shape. Raises ValueError before a forward."""

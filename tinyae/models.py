@@ -47,8 +47,7 @@ class AnelloAutoencoder(Layer):
     """Anello's convolutional autoencoder (2022): an image squeezed into latent_dim numbers, its code, and rebuilt.
 
     Takes and gives images (N, 1, 28, 28), the rebuilt ones in (0, 1); codes are (N, latent_dim). Inside, the batch is
-    last. width: channels after the first convolution, each of the next two doubles them (Anello's: 8). seed: as Linear's.
-    """
+    last. width: channels after the first convolution; the next two double them (Anello's: 8). seed: as Linear's."""
 
     def __init__(self, latent_dim=4, *, width=8, dtype="float32", seed=None):
         self.latent_dim, w = checks.integer("latent_dim", latent_dim, 1), checks.integer("width", width, 1)

@@ -10,8 +10,8 @@ from .group import Alone
 class Adam:
     """Adam (Kingma & Ba 2015, algorithm 1), with L2 weight decay as in torch.optim.Adam.
 
-    Gradient descent, theta -= lr g, takes one step size for all parameters: too long where the loss is steep, too short
-    where it is flat. Adam divides each parameter's step by the usual size of its own gradient. At step t:
+    Gradient descent, theta -= lr g, takes one step size lr for all parameters theta: too long where the loss is steep,
+    too short where it is flat. Adam divides each parameter's step by the usual size of its own gradient. At step t:
 
         g = dL/dtheta + weight_decay theta        the gradient of L + weight_decay/2 |theta|^2
         m = beta1 m + (1 - beta1) g               running mean of g: the direction
@@ -19,11 +19,11 @@ class Adam:
         theta -= lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
 
     The averages start at 0, so after t steps their weights sum to 1 - beta^t only; dividing by it makes them true
-    averages. Left out, m would start 10 times too small, sqrt(v) 32 times: the first steps 3 to 6.6 times too long.
+    averages. Left out, m would start 10 times too small, sqrt(v) 32 times: the first steps, under a steady gradient, would
+    be 3 to 6.6 times too long.
 
     parameters: a layer's parameters(). Laid end to end they are one vector theta, so that each formula is one line for
-    all, and 17 programs to start on a GPU instead of as many for every weight and every bias.
-    """
+    all, and 17 programs to start on a GPU instead of as many for every weight and every bias."""
 
     def __init__(self, parameters, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0):
         self.parameters = checks.parameters(parameters)

@@ -7,7 +7,7 @@ column, and the sliding sum becomes one matrix product. im2col ("image to column
 
 for channel c, offset (i, j) in the kernel, position (a, b) in the output, image n. It only copies, so it is a linear
 map. Its adjoint (the transpose, seen as a matrix), col2im, sends every entry of cols that was copied from a pixel back to
-it; overlapping patches copied the same pixel several times, so what comes back is ADDED:
+it; overlapping patches copied the same pixel several times, so what comes back is ADDED, beginning from 0:
 
     x[c, a*sh + i - ph, b*sw + j - pw, n] += cols[c, i, j, a, b, n]
 
@@ -36,8 +36,7 @@ def transposed_size(size, kernel, stride, padding, output_padding):
 def _along(size, kernel, stride, padding):
     """Along one axis, yields for each offset in the kernel that meets pixels: it, the positions where, and those pixels.
 
-    Position a meets pixel a*stride + offset - padding, which must lie in [0, size).
-    """
+    Position a meets pixel a*stride + offset - padding, which must lie in [0, size)."""
     for offset in range(kernel):
         first = max(0, -((offset - padding) // stride))  # the smallest a with pixel >= 0: a division rounded up
         last = min(conv_size(size, kernel, stride, padding) - 1, (size - 1 + padding - offset) // stride)
