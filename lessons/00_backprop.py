@@ -2,7 +2,7 @@
 # # Lesson 0. From the chain rule to a trained network
 #
 # **What you'll do.** Start from one weight and one number, and end at a three-layer network that learns. On the way
-# you derive the backward of every formula in `tinyae/`, and check each derivative by measuring it.
+# you derive the backwards that `tinyae/` is made of, and check each of its layers by measuring.
 #
 # **What you'll learn.** Why backpropagation is two things only, *forward keeps, backward multiplies*; why convolution
 # and transposed convolution are one pair of operations; what batch norm's backward takes out of a gradient; and what
@@ -432,8 +432,8 @@ assert error(scatter(dcols, add=True), true_dx) < 1e-8 < 0.01 < error(scatter(dc
 #
 #     <A u, v> = <u, A^T v>          where <a, b> = sum of all a * b
 #
-# (The last dW comes from it: dL/dW is that of <y, dy> = <col2im(W^T x), dy> = <W^T x, im2col(dy)>, with dy held fixed:
-# there W^T x is a matrix product as in section 2, and im2col(dy) what comes back to it.)
+# (The last dW comes from it. With dy held fixed, dW is the gradient of <y, dy> = <col2im(W^T x), dy> = <W^T x, im2col(dy)>,
+# and W_ik stands there as the factor of x_i im2col(dy)_k, summed over positions and images: dW = x im2col(dy)^T.)
 #
 # So if ConvTranspose2d with the same weights is the adjoint of Conv2d, both sides agree to rounding, for random u and
 # v.
@@ -500,9 +500,9 @@ assert up.forward(x).shape == (1, 7, 7, 1)
 #
 #     Conv2d              OH = (H + 2p - kh) // s + 1
 #
-# A stride of 2 halves the size, roughly. Padding puts p zeros at each end, so that the kernel can reach over the edge,
-# and the pixels there are not in fewer patches than others. The transposed layer takes the same pictures read upwards:
-# it is given the positions, and makes the pixels.
+# A stride of 2 halves the size, roughly. Padding puts p zeros at each end, so that the kernel can reach over the edge:
+# without it the image shrinks faster, and the pixels there are in fewer patches still. The transposed layer takes the
+# same pictures read upwards: it is given the positions, and makes the pixels.
 #
 # The division forgets a remainder. With kernel 3, stride 2, padding 1, an image of 7 and one of 8 both shrink to 4.
 # Going back from 4, which of the two is meant? **output_padding decides.** It is the forgotten remainder, (large size +

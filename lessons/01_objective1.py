@@ -54,9 +54,9 @@ save(figure_images(shown, data.test_labels[examples]), chosen, "figure1_datasets
 # for a target t is t clipped to [0, 1]: the floor is the mean of (t - clip(t))^2.
 #
 # **Sigma squared.** The report compares the output with the *corrupted* image. Noise drawn independently for every pixel
-# cannot be predicted from a code of 4 numbers (it takes 784 to carry it): the best guess is the image without it, and
-# the noise itself remains as error, its mean square being sigma^2. (So this never was a denoising autoencoder: that one
-# is asked for the clean image. Lesson 3 builds it.)
+# cannot be predicted from a code of 4 numbers, which hold next to nothing of 784 independent ones: the best guess is the
+# image without it, and the noise itself remains as error, its mean square being sigma^2. (So this never was a denoising
+# autoencoder: that one is asked for the clean image. Lesson 3 builds it.)
 #
 # An erased box is different: 0 is within the sigmoid's reach, so boxes over black background *lower* the floor.
 
@@ -70,13 +70,13 @@ for name in NAMES:
         floors[name].append(float(np.mean((t - np.clip(t, 0, 1)) ** 2)) + noise**2)
 
 table(["dataset", "floor, train", "floor, test"], [[name, *floors[name]] for name in NAMES],
-      "The floors, computed from the data before training: no loss can be lower with so small a code")
+      "The two constants together, computed from the data before training")
 
 # %% [markdown]
 # ## Training
 #
 # 20 epochs of Adam in batches of 256, as in the report. The three trainings are independent, so they share the
-# cores: an epoch of each in turn, each on one core, and none stands idle. When one is done, its codes are laid out for
+# cores: an epoch of each in turn, each on one core. When one is done, its codes are laid out for
 # their figure.
 
 # %%

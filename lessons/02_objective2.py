@@ -7,7 +7,7 @@
 # **What you'll learn.** To predict a loss before training; and to tell a difference between two models from a difference
 # between two runs.
 #
-# **What you need.** Lesson 1. What it trained is found again, not trained anew.
+# **What you need.** Lesson 1. What it trained with the same options is found again, not trained anew.
 
 # %%
 from dataclasses import replace

@@ -24,6 +24,7 @@ from threadpoolctl import threadpool_limits
 
 from common import ROOT, np, options, table
 from figures import plt, save
+from sweep import huge_pages, workers
 from tinyae import Adam, AnelloAutoencoder, Conv2d, Linear, MSELoss, ReLU, Sigmoid, convolution
 from tinyae.backend import choose, to_numpy
 from tinyae.group import Group, new_board
@@ -321,13 +322,20 @@ save(figure, chosen, "figure1_three_ways")
 # %% [markdown]
 # ## Memory that is fresh is not free
 #
-# Every layer but Flatten and Unflatten returns a new array: that keeps it honest, nobody's array changes under his feet. But fresh memory comes
-# from the operating system in pages of 4 kB, each filled with zeros at its first touch, and the C library (here
-# glibc) hands large arrays back as soon as they are freed, so the next step has to fetch and clear them again.
+# Every layer but Flatten and Unflatten returns a new array: that keeps it honest, nobody's array changes under his
+# feet. But fresh memory comes from the operating system in pages of 4 kB, each filled with zeros at its first touch, and
+# the C library (here glibc) hands large arrays back as soon as they are freed, so the next step has to fetch and clear
+# them again.
 #
 # glibc learns: when an array of up to 32 MiB is freed, it will keep blocks of that size, and twice as much, for the
 # next who asks. So freeing one array of just under 32 MiB, once, is enough. Each of the processes below takes
 # training steps before and after that. Where there is another C library, nothing is lost.
+#
+# Even memory that is kept has a price. At every access the processor must find out where in its chips a page lies, and
+# it remembers the places of some thousand pages. A step has up to 25 MB in use, 6,000 pages of 4 kB. Linux also has
+# pages of 2 MB, which glibc asks for if an environment variable says so when a process starts. `lessons/sweep.py` sets
+# it for the processes it trains in. Here half of the processes have it; as many run at a time as there are cores (four
+# at most), since it is then, when they share the way to memory, that it pays.
 
 # %%
 CHILD = """
@@ -359,16 +367,20 @@ steps(5); steps(n)
 np.empty((32 << 20) - (1 << 16), "uint8")  # made and, as nobody keeps it, freed
 steps(5); steps(n)
 """
-found = []
+found, at_once = {"4 kB": [], "2 MB": []}, min(joblib.cpu_count(), 4)
 for _ in range(2 if chosen.quick else 5):
     arguments = [sys.executable, "-c", CHILD, str(ROOT), "10" if chosen.quick else "40"]
-    printed = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
-    found.append([float(word) for word in printed.split()])
-_, _, before, faults_before, _, _, after, faults_after = np.array(found).T
-table(["one step", "ms", "pages fetched", "ratio"], [
-    ["as a process begins", quartiles(before), quartiles(faults_before, 0), "1"],
-    ["after an array of 32 MiB was freed", quartiles(after), quartiles(faults_after, 0), quartiles(after / before, 3)]],
-    f"The cost of fresh memory, {len(found)} processes")
+    for size, pages in (("4 kB", nullcontext), ("2 MB", huge_pages)):
+        with pages():
+            busy = [subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) for _ in range(at_once)]
+        found[size] += [[float(word) for word in process.communicate()[0].split()] for process in busy]
+begins, lines = np.array(found["4 kB"])[:, 2], []
+for size in found:
+    _, _, before, faults_before, _, _, after, faults_after = np.array(found[size]).T
+    for when, ms, fetched in (("as a process begins", before, faults_before),
+                              ("after an array of 32 MiB was freed", after, faults_after)):
+        lines.append([f"{when}, pages of {size}", quartiles(ms), quartiles(fetched, 0), quartiles(ms / begins, 3)])
+table(["one step", "ms", "pages fetched", "ratio"], lines, f"The cost of memory, {2 * len(begins)} processes, {at_once} at a time")
 # (In this process a Training was made at the start, and `tinyae.training.Training` does just that.)
 
 # %% [markdown]
@@ -772,12 +784,12 @@ if size == 1:
 else:
     names = ["one process, products on one core", f"one process, products on {size} cores", f"{size} processes"]
     found = {name: [] for name in names}
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, joblib.Parallel(size, batch_size=1) as pool:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, workers(size) as carry_out:
         for turn in range(3):
             for name, members, blas_threads in zip(names, (1, 1, size), (1, size, 1)):
                 board = new_board(members, f"{folder}/{turn}-{members}-{blas_threads}")
                 jobs = (joblib.delayed(epochs)(rank, members, blas_threads, board) for rank in range(members))
-                found[name] += list(np.max(pool(jobs), axis=0))  # an epoch is done when the last is
+                found[name] += list(np.max(list(carry_out(jobs)), axis=0))  # an epoch is done when the last is
     table(["a training step of 256 images", "ms", "ratio"],
           [[name, quartiles(found[name]), quartiles(np.array(found[name]) / found[names[0]])] for name in names],
           "One model on several cores: shuffling and normalising included")
@@ -845,7 +857,10 @@ RECORDED = {  # when and where: [(what, step time compared with the code without
         ("(H, W, C, N) instead of (C, H, W, N)", "1.01; two threads 1.17", "left out"),
         ("products of the first and last layer for each row of positions", "0.98 of lesson 1", "left out: a second way"),
         ("what was kept given up as backward passes, again", "1.00 of lesson 1", "left out"),
-        ("one pool of workers for all rounds of a sweep", "0.97 of lesson 1", "kept: images are handed over once")],
+        ("one pool of workers for all rounds of a sweep", "0.97 of lesson 1", "kept: images are handed over once"),
+        ("pages of 2 MB, two processes at once", "0.94; one alone 1.00", "kept for a sweep's workers"),
+        ("and weight gradient for each position", "0.99", "left out: no clear difference, again"),
+        ("and most products for each position, into memory given", "0.94", "left out: only with AVX-512")],
 }
 for where, lines in RECORDED.items():
     table(["what", "step time, ratio", "verdict"], lines, f"Recorded on {where}, NumPy 2.4.6, OpenBLAS 0.3.31")

@@ -83,7 +83,7 @@ def options(name, description, trains=True, epochs_quick=20):
     option("--seed", type=_at_least(0), default=1, help="for weights, shuffling and noise")
     option("--output", type=Path, default=ROOT / "results" / name, help="where figures and tables go")
     option("--backend", default="auto", help="numpy (the CPU), cupy (an NVIDIA GPU), or auto")
-    option("--quick", action="store_true", help="a minute on the small sample, to see how it goes")
+    option("--quick", action="store_true", help="less of it: a minute or two, to see how it goes")
     if trains:
         option("--epochs", type=_at_least(1), default=epochs_quick if "--quick" in sys.argv else 20,
                help="how often each training goes through the images")

@@ -67,22 +67,24 @@ def images(data, M):
 def epoch(data, chosen, width=8, M=60_000, target="2 or more"):
     """One epoch, everything included: shuffling, normalising, forward, loss, backward, Adam.
 
-    tinyae as a group of one-thread processes that share every batch (tinyae/group.py), and as one process, whose products
-    use all threads. PyTorch in both ways, too."""
+    tinyae as a group of one-thread processes that share every batch (tinyae/group.py), with their memory in large pages as
+    the sweep's workers have it, and as one process started like any other, whose products use all threads. PyTorch in
+    both ways, too, and with what helps tinyae's memory."""
     M = M // 10 if chosen.quick else M
     size = min(16, 1 << chosen.threads.bit_length() - 1)  # a divisor of every batch
     ours = {f"tinyae, {size} processes": (group_epoch, tinyae_epoch, size, images(data, M), width)} if size > 1 else {}
     ours["tinyae, one process"] = tinyae_epoch, images(data, M), width
-    makers = dict(ours)
+    makers, plain = dict(ours), ["tinyae, one process"]
     if TORCH:
         for name, how in (("PyTorch", {}), ("PyTorch, channels_last", {"channels_last": True}),
                           ("PyTorch, channels_last, fused Adam", {"channels_last": True, "fused": True})):
             makers[name] = (torch_epoch, images(data, M), width, how, chosen.threads)
-        makers["PyTorch, channels_last, memory kept (lesson 4)"] = (*makers["PyTorch, channels_last"], True)
+        plain += [name for name in makers if name.startswith("PyTorch")]
+        makers["PyTorch, channels_last, memory as tinyae's (lesson 4)"] = (*makers["PyTorch, channels_last"], True)
         if size > 1:
             makers[f"PyTorch, DistributedDataParallel, {size} processes"] = (
                 group_epoch, torch_epoch, size, images(data, M), width, {}, 1)
-    ran = race(makers, chosen.rounds, chosen.threads)
+    ran = race(makers, chosen.rounds, chosen.threads, plain)
     for name, runner in ran.items():
         say(f"{name}, seconds for 60,000 images", spread(runner.seconds * 60_000 / M))
     if TORCH:
@@ -111,8 +113,9 @@ def lesson1(data, chosen):
 
     def theirs(channels_last, n_jobs):
         threads = chosen.threads if n_jobs == 1 else 1
-        joblib.Parallel(n_jobs)(joblib.delayed(torch_training.run)(e, train, test, threads, channels_last)
-                                for e in work.values())
+        with sweep.huge_pages():  # the parallel ones' memory is as that of our workers
+            joblib.Parallel(n_jobs)(joblib.delayed(torch_training.run)(e, train, test, threads, channels_last)
+                                    for e in work.values())
 
     racers = {"tinyae, parallel one-thread processes": ours}
     for layout in ("default", "channels_last") if TORCH else ():

@@ -4,7 +4,7 @@ or hinder the others."""
 import multiprocessing
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 import data_tools
 import nchw
 import tinyae
+from sweep import huge_pages
 from tinyae.group import Group, new_board
 from tinyae.training import Experiment, Training, to_range
 
@@ -76,11 +77,12 @@ class Runner:
     seconds, cpu, faults, memory: of every run, the wall clock, the processor's time, the page faults, the peak in MB.
     """
 
-    def __init__(self, make, *arguments, threads):
+    def __init__(self, make, *arguments, threads, huge=True):
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, make, arguments, threads))
-        self.process.start()
+        with huge_pages() if huge else nullcontext():
+            self.process.start()
         theirs.close()
         self.runs = []
 
@@ -99,13 +101,14 @@ class Runner:
         self.seconds, self.cpu, self.faults, self.memory = map(np.array, zip(*self.runs))
 
 
-def race(makers, rounds, threads):
-    """makers: {name: (make, *arguments)}; run in turns, another first in each round -> {name: Runner}."""
+def race(makers, rounds, threads, plain=()):
+    """makers: {name: (make, *arguments)}; run in turns, another first in each round -> {name: Runner}. All have their memory
+    as the sweep's workers have it, but those whose names are in `plain`."""
     runners, order = {}, list(makers)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         for number, (name, (make, *arguments)) in enumerate(makers.items()):  # in turns: starting takes time as well
             packed = _pack(arguments, f"{folder}/{number}")
-            runners[name] = stack.enter_context(Runner(make, *packed, threads=threads))
+            runners[name] = stack.enter_context(Runner(make, *packed, threads=threads, huge=name not in plain))
         for _ in range(rounds):
             for name in order:
                 runners[name].run()

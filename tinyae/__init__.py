@@ -12,7 +12,7 @@
     gradcheck.py     how to know that a backward is right
 
 The rest is carrying out: training.py (the loop), group.py (one training on several processes), checkpoint.py (nothing is
-lost), diagnosis.py (where a training went wrong), checks.py (what is said to a wrong argument). NumPy is all it needs.
+lost), diagnosis.py (where a training went wrong), checks.py (what is said to a wrong argument). It imports NumPy and nothing else.
 """
 
 from .batchnorm import BatchNorm2d

@@ -2,8 +2,8 @@
 
 The rest of the package asks the array in hand which library made it, xp = namespace(x), and uses functions of the Python
 array API standard (https://data-apis.org/array-api), slicing and in-place operators only, so the same lines run wherever
-the array lives. There is no global switch: data and weights are put on a device once, and what is computed from them
-stays there. What the standard leaves open, or CuPy does in its own way, stands here: making an array beside another
+the array lives. There is no global switch: data and weights are put on a device, and what is computed from them stays
+there. What the standard leaves open, or CuPy does in its own way, stands here: making an array beside another
 one, moving arrays between host and device, random numbers. A further library is made known by register (README has an
 example).
 """

@@ -56,7 +56,7 @@ class BatchNorm2d(Layer):
         xp, shape = namespace(x), x.shape
         x = xp.reshape(x, (self.num_features, -1))  # (C, M): geometry plays no part
         if self.training:
-            M = x.shape[1]  # in a group only this process's part of the batch's M, which is
+            M = x.shape[1]  # in a group, of its part of the batch
             total = M * self.group.size
             checks.expect(total > 1, ValueError, "x", f"shape {tuple(shape)}", "more than one value a channel in training")
             mu = self.group.mean(xp.mean(x, axis=1))

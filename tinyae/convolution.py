@@ -34,7 +34,7 @@ def product(matrix, a):
 def outer_sum(a, b):
     """a b^T, for a (R, H, W, N) and b (K, H, W, N): summed over positions and images, (R, K).
 
-    A small result of very long rows is slow in many libraries. So there is a product for each of H, and their sum."""
+    A small result of very long rows is slow in many libraries. So one product a row of the image, and their sum."""
     xp = namespace(a)
     a = xp.permute_dims(xp.reshape(a, (*a.shape[:2], -1)), (1, 2, 0))  # (H, W*N, R)
     b = xp.permute_dims(xp.reshape(b, (*b.shape[:2], -1)), (1, 0, 2))  # (H, K, W*N)

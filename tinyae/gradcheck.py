@@ -76,8 +76,8 @@ def check_layer(layer, x, seed=0, *, step=1e-4, entries=None):
     that is drawn. step: how far to move. entries: how many entries of each tensor to compare, drawn; None for all.
     The error is max|analytic - measured| / max(max|measured|, 1e-3): 1e-10 is rounding, 1e-3 is a mistake.
 
-    While it runs every trainable parameter is moved by up to 0.1 (a gamma of 1 or a bias of 0 that backward forgot
-    would not be missed), and x and dy are read-only; afterwards the parameters are as they were. Raises ValueError if
+    While it runs every trainable parameter is moved by up to 0.1 (a backward that has forgotten a gamma of 1 or a
+    bias of 0 would be right by chance), and x and dy are read-only; afterwards the parameters are as they were. Raises ValueError if
     backward leaves out a gradient or returns one of a wrong shape, or if forward is not smooth around most entries."""
     rng = checks.generator(seed)
     x = rng.standard_normal(x) if isinstance(x, (tuple, list)) else host.array(x, dtype="float64")

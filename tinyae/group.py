@@ -6,8 +6,8 @@ and var forward; mean(dy) and mean(dy xhat) backward, by which an image reaches 
 and the parts are of one size, the mean of the members' gradients is the gradient of the whole batch. With it each member
 makes the same step, and the copies stay equal, bit for bit. (In PyTorch: DistributedDataParallel and SyncBatchNorm.)
 
-A mean is wanted every half a millisecond. A process that sleeps until it is sent something loses a tenth of one each
-time. So they stay awake: they write what they have into memory that all share, and look there until the others have, too.
+A mean is wanted every half a millisecond, and a process that sleeps until it is sent something wakes a tenth of a
+millisecond late. So they stay awake: they write what they have into memory that all share, and look there until the others have, too.
 """
 
 import threading

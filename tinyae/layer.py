@@ -10,7 +10,7 @@ answers the one question of backpropagation: given dy, what are dx and dw? By th
 dy always has y's shape, dx x's. Layers work batch last: images are (C, H, W, N), vectors (features, N); only a whole
 autoencoder takes its batch first. A layer writes only into arrays that it made in that call; what it returns is the
 caller's (Flatten's and Unflatten's is a view of what they were given). backward belongs to the latest forward, which may
-have kept x itself: leave x as it is until then. In the code, host is NumPy, and xp = namespace(x) the library that made
+have kept x itself: do not change x in between. In the code, host is NumPy, and xp = namespace(x) the library that made
 x: NumPy, or CuPy on a GPU (backend.py).
 """
 
@@ -44,7 +44,8 @@ class Layer:
         return y
 
     def kept(self, dy):
-        """What the latest forward kept. Raises ValueError before a forward, that or TypeError for a dy unlike its y."""
+        """What the latest forward kept. Raises ValueError before a forward and for a dy of another shape than its y,
+        TypeError for another dtype or library."""
         if self._kept is None:
             raise ValueError(f"{type(self).__name__}: backward before forward; call forward(x) first")
         shape, like, what = self._kept

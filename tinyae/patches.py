@@ -34,7 +34,7 @@ def transposed_size(size, kernel, stride, padding, output_padding):
 
 
 def _along(size, kernel, stride, padding):
-    """Along one axis, yields for each offset in the kernel that meets pixels: it, the positions where, and those pixels.
+    """Along one axis, yields (offset, positions, pixels) for each offset in the kernel that meets pixels at all.
 
     Position a meets pixel a*stride + offset - padding, which must lie in [0, size)."""
     for offset in range(kernel):
