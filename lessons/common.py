@@ -6,6 +6,7 @@ import atexit
 import concurrent.futures
 import csv
 import errno
+import hashlib
 import html
 import io
 import json
@@ -43,10 +44,11 @@ try:
     import matplotlib.pyplot as plt
     import numpy as np
     import sklearn
+    from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_info
 
     import data_tools
-    from sweep import measure, missing, train, tsne
+    from sweep import cache_folder, measure, missing, train
     from tinyae import checkpoint
     from tinyae.backend import BackendUnavailable, choose
     from tinyae.training import TrainingDiverged
@@ -169,7 +171,7 @@ if "ipykernel" not in sys.modules:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# -- Data --
+# -- Data, and codes laid out --
 
 def load(chosen):
     """Fashion-MNIST, from where --data says or where it is found."""
@@ -179,6 +181,17 @@ def load(chosen):
     if not data.complete:
         print("This is the small sample: its losses are not comparable with the report's, which are left out.")
     return data
+
+
+def tsne(codes):
+    """The codes (M, latent_dim) laid out in the plane by t-SNE as the report did it, (M, 2); kept like a training."""
+    path = cache_folder() / f"tsne-{hashlib.sha256(np.ascontiguousarray(codes)).hexdigest()[:16]}.checkpoint"
+    saved = checkpoint.load_latest(path)
+    if saved:
+        return saved[0]["points"]
+    points = TSNE(perplexity=30, random_state=307, n_jobs=-1).fit_transform(codes)
+    checkpoint.save(path, {"points": points}, {})
+    return points
 
 
 # -- Tables --

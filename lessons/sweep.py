@@ -1,4 +1,6 @@
-"""Many trainings at once, through joblib: side by side, saved after every epoch, found again when they are there."""
+"""Many trainings at once, through joblib: side by side, saved after every epoch, found again when they are there.
+
+Every worker process imports this module, so it imports nothing that takes long."""
 
 import contextlib
 import functools
@@ -17,14 +19,12 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 
 import joblib
-from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 import data_tools
 import tinyae
 from tinyae import checkpoint
-from tinyae.backend import host
 from tinyae.group import Group, new_board
 from tinyae.training import Training
 
@@ -244,14 +244,3 @@ def missing(experiments, data, chosen):
         return list(experiments)
     paths = training_paths(experiments, data.train_images, data.test_images, cache_folder(), source_hash())
     return [name for name, e in experiments.items() if len(resume(e, paths[name]).history) < e.epochs]
-
-
-def tsne(codes):
-    """The codes (M, latent_dim) laid out in the plane by t-SNE as the report did it, (M, 2); kept like a training."""
-    path = cache_folder() / f"tsne-{hashlib.sha256(host.ascontiguousarray(codes)).hexdigest()[:16]}.checkpoint"
-    saved = checkpoint.load_latest(path)
-    if saved:
-        return saved[0]["points"]
-    points = TSNE(perplexity=30, random_state=307, n_jobs=-1).fit_transform(codes)
-    checkpoint.save(path, {"points": points}, {})
-    return points
