@@ -1,6 +1,7 @@
 """Many trainings at once, through joblib: side by side, saved after every epoch, found again when they are there.
 
-Every worker process imports this module, so it imports nothing that takes long."""
+Every worker process imports this module, so it imports nothing that takes long.
+"""
 
 import contextlib
 import functools

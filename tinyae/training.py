@@ -85,7 +85,7 @@ def batches(pixels, experiment, rng, shuffle=None, group=Alone()):
     whole batch; of that a member of a `group` gets its part."""
     part = slice(group.rank, None, group.size)
     for start in range(0, pixels.shape[0], experiment.batch_size):
-        chosen = slice(start, min(start + experiment.batch_size, pixels.shape[0]))  # a stop beyond the end is not in the standard
+        chosen = slice(start, min(start + experiment.batch_size, pixels.shape[0]))  # beyond the end is not in the standard
         some = pixels[chosen, ...] if shuffle is None else namespace(pixels).take(pixels, shuffle[chosen], axis=0)
         clean = to_range(some, experiment.pixel_range)
         x = _along_batch((experiment.corruption(clean, rng) if experiment.corruption else clean)[part, ...])
