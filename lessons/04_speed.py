@@ -23,11 +23,11 @@ import joblib
 from threadpoolctl import threadpool_limits
 
 from common import ROOT, np, options, table
+from board import Group, new_board
 from figures import plt, save
 from sweep import huge_pages, workers
 from tinyae import Adam, AnelloAutoencoder, Conv2d, Linear, MSELoss, ReLU, Sigmoid, convolution
 from tinyae.backend import choose, to_numpy
-from tinyae.group import Group, new_board
 from tinyae.patches import conv_size, links
 from tinyae.training import Experiment, Training, batches
 
@@ -760,7 +760,7 @@ table(["a training step", "cores", "ms", "ratio to tinyae"], lines, "256 images:
 # model and takes every second image of each batch (of four processes, every fourth). Images meet others of their batch
 # in two places only: batch norm, which takes means, and the gradient, a mean as well. So the processes exchange means,
 # 13 times a step (two forward and two backward in each of three batch norms, and the gradient), through memory that
-# they share (`tinyae/group.py`); then all make the same step, and their copies stay equal. Several trainings of one
+# they share (`lessons/board.py`); then all make the same step, and their copies stay equal. Several trainings of one
 # process each, as in the other lessons, need not wait for each other at all and are faster still.
 
 # %%
@@ -852,7 +852,7 @@ RECORDED = {  # when and where: [(what, step time compared with the code without
         ("weight gradient for each position, not for each row of them", "0.99", "left out: no clear difference"),
         ("sums over the batch as products with ones", "0.97 to 0.99", "left out: little, and less exact"),
         ("two processes, each with half of every batch, through local sockets", "0.90 of an epoch", "too slow: see the next"),
-        ("the same through memory that they share", "0.77 of an epoch", "kept: group.py"),
+        ("the same through memory that they share", "0.77 of an epoch", "kept: lessons/board.py"),
         ("products for each position, not for all at once", "1.00; two threads 1.1", "left out"),
         ("(H, W, C, N) instead of (C, H, W, N)", "1.01; two threads 1.17", "left out"),
         ("products of the first and last layer for each row of positions", "0.98 of lesson 1", "left out: a second way"),

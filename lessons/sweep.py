@@ -25,8 +25,8 @@ from tqdm import tqdm
 
 import data_tools
 import tinyae
+from board import Group, new_board
 from tinyae import checkpoint
-from tinyae.group import Group, new_board
 from tinyae.training import Training
 
 

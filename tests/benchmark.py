@@ -67,7 +67,7 @@ def images(data, M):
 def epoch(data, chosen, width=8, M=60_000, target="2 or more"):
     """One epoch, everything included: shuffling, normalising, forward, loss, backward, Adam.
 
-    tinyae as a group of one-thread processes that share every batch (tinyae/group.py), with their memory in large pages as
+    tinyae as a group of one-thread processes that share every batch (lessons/board.py), with their memory in large pages as
     the sweep's workers have it, and as one process started like any other, whose products use all threads. PyTorch in
     both ways, too, and with what helps tinyae's memory."""
     M = M // 10 if chosen.quick else M

@@ -13,8 +13,8 @@ from threadpoolctl import threadpool_limits
 import data_tools
 import nchw
 import tinyae
+from board import Group, new_board
 from sweep import huge_pages
-from tinyae.group import Group, new_board
 from tinyae.training import Experiment, Training, to_range
 
 

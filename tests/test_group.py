@@ -8,16 +8,17 @@ import joblib
 import numpy as np
 import pytest
 
+from board import LENGTH, Group, new_board
 from data_tools import GaussianNoise, load_sample
-from tinyae import Adam, AnelloAutoencoder, BatchNorm2d, group
-from tinyae.group import LENGTH, Alone, Group, new_board
+from tinyae import Adam, AnelloAutoencoder, BatchNorm2d
+from tinyae.group import Alone
 from tinyae.training import Experiment, Training, batches
 
 
 @pytest.fixture(autouse=True)
 def little_patience(monkeypatch):
     """Where one thread of `together` fails, the others wait for it."""
-    monkeypatch.setattr(group, "PATIENCE", 20)
+    monkeypatch.setattr("board.PATIENCE", 20)
 
 
 def together(size, work):
@@ -71,7 +72,7 @@ def test_processes_meet_on_a_file(tmp_path):
 
 
 def test_nobody_waits_for_ever(monkeypatch, tmp_path):
-    monkeypatch.setattr(group, "PATIENCE", 0.05)
+    monkeypatch.setattr("board.PATIENCE", 0.05)
     with pytest.raises(TimeoutError, match="rank 1 waited 0.05 s for the other 1 of its group"):
         Group(1, new_board(2, tmp_path / "board")).mean(np.ones(3))
 

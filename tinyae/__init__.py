@@ -11,8 +11,8 @@
     backend.py       how one source runs on NumPy and on CuPy
     gradcheck.py     how to know that a backward is right
 
-The rest is carrying out: training.py (the loop), group.py (one training on several processes), checkpoint.py (nothing is
-lost), diagnosis.py (where a training went wrong), checks.py (what is said to a wrong argument). It imports NumPy and nothing else.
+The rest is carrying out: training.py (the loop), group.py (a batch shared by processes), checkpoint.py (nothing is
+lost), diagnosis.py (where a training went wrong), checks.py (what is said to a wrong argument). Only NumPy is imported.
 """
 
 from .batchnorm import BatchNorm2d
