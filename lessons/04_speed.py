@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from itertools import islice
 from unittest.mock import patch
@@ -370,16 +371,16 @@ steps(5); steps(n)
 found, at_once = {"4 kB": [], "2 MB": []}, min(joblib.cpu_count(), 4)
 for _ in range(2 if chosen.quick else 5):
     arguments = [sys.executable, "-c", CHILD, str(ROOT), "10" if chosen.quick else "40"]
-    for size, pages in (("4 kB", nullcontext), ("2 MB", huge_pages)):
-        with pages():
-            busy = [subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) for _ in range(at_once)]
-        found[size] += [[float(word) for word in process.communicate()[0].split()] for process in busy]
+    child = lambda _: subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
+    for page, setting in (("4 kB", nullcontext), ("2 MB", huge_pages)):
+        with setting(), ThreadPoolExecutor(at_once) as side_by_side:
+            found[page] += [[float(word) for word in printed.split()] for printed in side_by_side.map(child, range(at_once))]
 begins, lines = np.array(found["4 kB"])[:, 2], []
-for size in found:
-    _, _, before, faults_before, _, _, after, faults_after = np.array(found[size]).T
+for page in found:
+    _, _, before, faults_before, _, _, after, faults_after = np.array(found[page]).T
     for when, ms, fetched in (("as a process begins", before, faults_before),
                               ("after an array of 32 MiB was freed", after, faults_after)):
-        lines.append([f"{when}, pages of {size}", quartiles(ms), quartiles(fetched, 0), quartiles(ms / begins, 3)])
+        lines.append([f"{when}, pages of {page}", quartiles(ms), quartiles(fetched, 0), quartiles(ms / begins, 3)])
 table(["one step", "ms", "pages fetched", "ratio"], lines, f"The cost of memory, {2 * len(begins)} processes, {at_once} at a time")
 # (In this process a Training was made at the start, and `tinyae.training.Training` does just that.)
 
@@ -859,8 +860,8 @@ RECORDED = {  # when and where: [(what, step time compared with the code without
         ("what was kept given up as backward passes, again", "1.00 of lesson 1", "left out"),
         ("one pool of workers for all rounds of a sweep", "0.97 of lesson 1", "kept: images are handed over once"),
         ("pages of 2 MB, two processes at once", "0.94; one alone 1.00", "kept for a sweep's workers"),
-        ("and weight gradient for each position", "0.99", "left out: no clear difference, again"),
-        ("and most products for each position, into memory given", "0.94", "left out: only with AVX-512")],
+        ("in them, weight gradient for each position", "0.99", "left out: no clear difference, again"),
+        ("in them, that and most products for each position, into given memory", "0.94", "left out: only with AVX-512")],
 }
 for where, lines in RECORDED.items():
     table(["what", "step time, ratio", "verdict"], lines, f"Recorded on {where}, NumPy 2.4.6, OpenBLAS 0.3.31")

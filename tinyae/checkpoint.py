@@ -29,7 +29,7 @@ class CheckpointError(ValueError):
 
 def write(path, data: bytes, keep=None):
     """Write `data` to `path` so that a crash at any moment leaves the old file or the new one, whole; with `keep`, what
-    was at `path` is moved there. Raises OSError, for example when the disk is full; then all is as it was."""
+    was at `path` is moved there. Raises OSError, say when the disk is full; what was there is still there."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob("*.tinyae-part"):  # of a process killed in here; after an hour none is still at it
