@@ -150,7 +150,7 @@ By its excess on the training images, which is what each network itself is respo
 {", ".join(f"{name} ({excess[name]:.4f})" for name in by_excess)}.
 Nearly all of the Gaussian loss, {floors["Gaussian σ=1"][0]:.3f} of {trainings["Gaussian σ=1"].history[-1][0]:.3f}, is noise that nobody could \
 predict and black that a sigmoid cannot draw.
-One run each cannot rank differences of a few thousandths; lesson 2 repeats them over several seeds.""")
+Another seed alone moves a loss by a thousandth or two; lesson 2 asks, with several seeds, what such a difference is worth.""")
 
 # %% [markdown]
 # ## On your own
