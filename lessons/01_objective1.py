@@ -107,8 +107,12 @@ print("Epoch 1 moves by 0.1 with the seed and is not expected to match; the last
 # %% [markdown]
 # ## Pictures
 #
-# With 4 numbers an image the network keeps the kind of garment, its outline and its brightness; prints and logos are
-# lost. Given noise it draws the garment *without* the noise, although it was asked for it: it cannot do otherwise.
+# The background turns grey, and the coat and the sandal all but vanish. That is the sigmoid's floor, seen: outputs lie
+# above 0, and 0 is mid-grey here, so whatever is darker comes out as mid-grey, black background and dark garments
+# alike. (Exercise 1 gives the images a range that the sigmoid can reach, as lesson 3 does.)
+#
+# Of the brighter garments 4 numbers keep the kind, the outline and the brightness; prints and logos are lost. Given
+# noise the network draws the garment *without* the noise, although it was asked for it: it cannot do otherwise.
 
 # %%
 print("\nFigure 3: images and their reconstructions.")

@@ -98,6 +98,9 @@ print("Epoch 1 moves by 0.1 with the seed and is not expected to match; the last
 
 # %% [markdown]
 # ## Pictures and codes
+#
+# As in lesson 1, what is darker than mid-grey is lost, for a sigmoid cannot draw it. To the eye the three models draw
+# much the same: which noise is "best" cannot be seen here, either.
 
 # %%
 print("\nFigure 7: images and their reconstructions.")

@@ -11,11 +11,11 @@
 # **What you need.** Lessons 1 and 2.
 
 # %%
-import os
 import time
 
 from common import CORRUPTIONS, data_tools, load, measure, missing, np, options, save_csv, table, train, tsne
 from figures import figure_tsne, first_of_each, plt, save, show_image
+from joblib import cpu_count
 from scipy import ndimage, stats
 from sklearn.decomposition import PCA
 from threadpoolctl import threadpool_limits
@@ -56,15 +56,17 @@ to_do = missing(EXPERIMENTS, data, chosen)
 print(f"\n{len(EXPERIMENTS)} trainings: {len(NAMES)} corruptions x {len(DIMENSIONS)} code sizes x {len(SEEDS)} seeds; "
       f"{len(EXPERIMENTS) - len(to_do)} are there already.")
 if to_do:
-    trial = Training(Experiment(corruption=CONDITIONS["Gaussian σ=1"], clean_target=True, epochs=1))
-    few = 256 * 20
+    trial = Training(Experiment(corruption=CONDITIONS["Gaussian σ=1"], clean_target=True, epochs=2, backend=chosen.backend))
+    few, test = data.train_images[:256 * 20], data.test_images[:256]
     with threadpool_limits(1):  # as each training has
-        trial.run(data.train_images[:few], data.test_images[:256])
+        trial.run(few, test, epochs=1)
         began = time.perf_counter()
-        trial.train_epoch(data.train_images[:few], 2)
-    epoch = (time.perf_counter() - began) * (len(data.train_images) + len(data.test_images) / 3) / few
-    minutes = len(to_do) * chosen.epochs * epoch / (os.cpu_count() or 1) / 60
-    print(f"An epoch takes about {epoch:.1f} s here: on {os.cpu_count()} cores the trainings take about {minutes:.0f} "
+        trial.run(few, test, epochs=1)
+    work = lambda train, test: len(train) + len(test) / 3  # to test an image takes a third of learning from it
+    epoch = (time.perf_counter() - began) * work(data.train_images, data.test_images) / work(few, test)
+    side_by_side = cpu_count() if chosen.backend == "numpy" else 1  # one device carries them out one by one
+    minutes = len(to_do) * chosen.epochs * epoch / side_by_side / 60
+    print(f"An epoch takes about {epoch:.1f} s here: the trainings, {side_by_side} at a time, take about {minutes:.0f} "
           f"minutes, and measuring the models about {minutes / 5 + 1:.0f} more.")
 
 # %% [markdown]

@@ -20,13 +20,14 @@ from contextlib import contextmanager, nullcontext
 from itertools import islice
 from unittest.mock import patch
 
-import joblib
-from threadpoolctl import threadpool_limits
-
-from common import ROOT, np, options, table
+from common import ROOT, np, options, table  # before all others: it says what is not installed
 from board import Group, new_board
 from figures import plt, save
 from sweep import huge_pages, workers
+
+import joblib
+from threadpoolctl import threadpool_limits
+
 from tinyae import Adam, AnelloAutoencoder, Conv2d, Linear, MSELoss, ReLU, Sigmoid, convolution
 from tinyae.backend import choose, to_numpy
 from tinyae.patches import conv_size, links

@@ -84,6 +84,16 @@ def test_a_missing_dependency_is_one_pip_line(tmp_path):
     assert "tqdm" in done.stderr and "-m pip install" in done.stderr
 
 
+@pytest.mark.parametrize("lesson", sorted(LESSONS.glob("0*.py")), ids=lambda lesson: lesson.stem)
+def test_without_any_dependency_too(tmp_path, lesson):
+    """No lesson may import one before common.py, which says what to type."""
+    absent = "numpy", "scipy", "sklearn", "joblib", "threadpoolctl", "matplotlib", "pooch", "tqdm"
+    done = run(tmp_path, code=f"import runpy, sys; sys.modules.update(dict.fromkeys({absent}));"  # as if not installed
+                              f"runpy.run_path({str(lesson)!r}, run_name='__main__')")
+    assert done.returncode != 0 and "Traceback" not in done.stderr
+    assert any(f"need {name}," in done.stderr for name in absent) and "-m pip install" in done.stderr
+
+
 def test_a_kernels_arguments_are_not_the_lessons(tmp_path):
     """In a notebook sys.argv belongs to the kernel."""
     code = ("import sys, types; sys.argv = ['ipykernel_launcher.py', '-f', 'kernel-1.json', '--HistoryManager.enabled=0'];"
