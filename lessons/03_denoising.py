@@ -231,8 +231,8 @@ save(figure, chosen, "figure11_amount", data)
 # ## What to conclude
 #
 # Each sentence below is computed from the numbers above. "Better" and "worse" are said where the 95% interval of the
-# paired differences (the same seeds, Student's t) excludes 0. With 3 seeds that interval is wide; and of twenty such
-# intervals one excludes 0 by chance, where there is no difference at all.
+# paired differences (the same seeds, Student's t) excludes 0. With 3 seeds that interval is wide; and where
+# there is no difference at all, one of twenty such intervals excludes 0 by chance.
 
 # %%
 def compare(name, d, what):
@@ -267,9 +267,10 @@ Code of {d}
   On corrupted images, training with the same corruption lowers the error by more than 5% for: {", ".join(gain) or "none"}.""")
     for test in gain:
         print(f"    {test}: {matched[test][0]:.4f} instead of {matched[test][1]:.4f}")
-    knn = lambda name: f"{plus_minus(over_seeds(name, d, 'knn'))}, {verdict(name, d, 'knn', more_is_better=True)}"
+    knn = lambda name: f"{name}: {plus_minus(over_seeds(name, d, 'knn'))}, {verdict(name, d, 'knn', more_is_better=True)}"
     print(f"""  The code's 5-NN accuracy: {plus_minus(over_seeds("Normal", d, "knn"))} without noise.
-    The best with it: {knn(best_code[d])} ({best_code[d]}). With sigma = 1: {knn("Gaussian σ=1")}.
+    The best with it, {knn(best_code[d])}.
+    {knn("Gaussian σ=1")}.
   Simple methods: the filter beats every model on {", ".join(filter_wins) or "no corruption"}; PCA with {d} components on \
 {", ".join(pca_wins) or "nothing"}.
   Over all nine kinds of input together, {overall} has the lowest mean error.""")

@@ -115,7 +115,7 @@ def test_asking_for_cupy_without_a_device(monkeypatch, error):
 def test_the_real_cupy_without_a_driver():
     cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
     if cupy.is_available():
-        pytest.skip("a CUDA device answers here")
+        pytest.skip("a CUDA device answers here: what is said without one cannot be tested")
     with pytest.raises(BackendUnavailable, match=r"^CuPy [\d.]+ is installed but no CUDA device .*: install") as caught:
         choose("cupy")
     assert one_sentence(str(caught.value))

@@ -116,8 +116,7 @@ def compare_layer(torch, ours, theirs, shape, seed, dtype):
     """Forward and backward of both on the same weights and data; shape has the batch first.
 
     In float32 all is positive: where terms cancel, rounding is as large as the terms, and says nothing about the sum.
-    Not so for batch norm, which takes the mean away before it adds up anything.
-    """
+    Not so for batch norm, which takes the mean away before it adds up anything."""
     rng, theirs = np.random.default_rng(seed), theirs.to(getattr(torch, dtype))
     drawn = {name: rng.uniform(0.2, 1.2, shape) for name, shape in shapes(ours).items()}
     ours.load_state_dict(drawn)
