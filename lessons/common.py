@@ -140,7 +140,8 @@ def _explain(kind, error, traceback):
     elif issubclass(kind, concurrent.futures.BrokenExecutor):
         sys.stderr.write("\nA worker process was killed, perhaps for want of memory. Every finished epoch is saved: "
                          "the same command goes on from there.\n")
-    elif issubclass(kind, PermissionError) and error.filename:
+    elif issubclass(kind, OSError) and error.filename and error.errno in (
+            errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):  # forbidden, or a file where a folder goes
         sys.stderr.write(f"\n{error}: choose another folder with --output, and with TINYAE_CACHE for the trainings.\n")
     elif issubclass(kind, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         sys.stderr.write(f"\nThe disk is full ({error}). What was finished is saved; make room, and the same command "

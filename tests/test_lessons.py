@@ -11,11 +11,11 @@ import pytest
 LESSONS = Path(__file__).resolve().parent.parent / "lessons"
 
 
-def run(tmp_path, *arguments, code=None):
+def run(tmp_path, *arguments, code=None, cache="cache"):
     """A lesson, or `code`, in a process of its own, with a cache of its own."""
     command = [sys.executable, "-c", code] if code else [sys.executable, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=LESSONS.parent,
-                          env=os.environ | {"TINYAE_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(LESSONS)})
+                          env=os.environ | {"TINYAE_CACHE": str(tmp_path / cache), "PYTHONPATH": str(LESSONS)})
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +82,14 @@ def test_a_missing_dependency_is_one_pip_line(tmp_path):
     done = run(tmp_path, code="import sys; sys.modules['tqdm'] = None; import common")
     assert done.returncode != 0 and "Traceback" not in done.stderr
     assert "tqdm" in done.stderr and "-m pip install" in done.stderr
+
+
+@pytest.mark.parametrize("output, cache", [("file", "cache"), ("file/below", "cache"), ("out", "file")])
+def test_a_file_where_a_folder_goes(tmp_path, output, cache):
+    (tmp_path / "file").touch()
+    done = run(tmp_path, LESSONS / "01_objective1.py", "--quick", "--epochs", 1, "--output", tmp_path / output, cache=cache)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert str(tmp_path / "file") in done.stderr and "choose another folder with --output" in done.stderr
 
 
 @pytest.mark.parametrize("lesson", sorted(LESSONS.glob("0*.py")), ids=lambda lesson: lesson.stem)
