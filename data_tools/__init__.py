@@ -10,8 +10,22 @@ Read idx.py first, then files.py (what the files must hold), download.py and fas
 """
 
 from data_tools.corruptions import GaussianNoise, RandomErasing
-from data_tools.fashion_mnist import CLASS_NAMES, FashionMNIST, load_fashion_mnist, load_sample
+from data_tools.fashion_mnist import (
+    CLASS_NAMES,
+    FashionMNIST,
+    load_fashion_mnist,
+    load_sample,
+)
 from data_tools.idx import DataError, decompress, read_idx
 
-__all__ = ["CLASS_NAMES", "DataError", "FashionMNIST", "GaussianNoise", "RandomErasing", "decompress",
-           "load_fashion_mnist", "load_sample", "read_idx"]
+__all__ = [
+    "CLASS_NAMES",
+    "DataError",
+    "FashionMNIST",
+    "GaussianNoise",
+    "RandomErasing",
+    "decompress",
+    "load_fashion_mnist",
+    "load_sample",
+    "read_idx",
+]

@@ -31,15 +31,26 @@ from data_tools.idx import DataError, read_idx
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 SAMPLE_FILE = Path(__file__).with_name("sample.bz2")
 
-CLASS_NAMES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
-               "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")  # what the labels 0 to 9 mean
+CLASS_NAMES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)  # what the labels 0 to 9 mean
 
 
 class FashionMNIST(NamedTuple):
     """The data set. Images are uint8 of shape (N, 28, 28), 0 for background; labels are uint8 of shape (N,), 0 to 9.
 
     source: where it was found, for people to read. complete: False for the sample, which has 6,000 + 1,000 of the
-    60,000 + 10,000 images, and whose results must not be compared with those of the full data."""
+    60,000 + 10,000 images, and whose results must not be compared with those of the full data.
+    """
 
     train_images: numpy.ndarray
     train_labels: numpy.ndarray
@@ -55,7 +66,8 @@ def load_fashion_mnist(folder=None, *, cache=None, mirrors=MIRRORS) -> FashionMN
     folder: a folder (str or path) with the four IDX files, plain or gzipped; or "sample" for the embedded sample;
     left out, TINYAE_DATA is asked for either. cache: a folder for downloads, in place of TINYAE_CACHE or the user's
     cache folder. mirrors: addresses to download from, in turn.
-    Raises DataError if a folder was named and the data are not there or not right; TypeError if it is no path."""
+    Raises DataError if a folder was named and the data are not there or not right; TypeError if it is no path.
+    """
     asked = folder if folder is not None else os.environ.get("TINYAE_DATA") or None
     if asked == "sample":
         return load_sample()
@@ -63,9 +75,17 @@ def load_fashion_mnist(folder=None, *, cache=None, mirrors=MIRRORS) -> FashionMN
         place = _path("folder", asked)
         return _data_set(read_folder(place), f"the folder {place}", complete=True)
 
-    cache = _path("cache", cache or os.environ.get("TINYAE_CACHE") or pooch.os_cache("tinyae")) / "fashion-mnist"
+    cache = (
+        _path(
+            "cache", cache or os.environ.get("TINYAE_CACHE") or pooch.os_cache("tinyae")
+        )
+        / "fashion-mnist"
+    )
     failures = []
-    for place, what in ((cache, "our cache"), (DEBIAN_FOLDER, "Debian's package dataset-fashion-mnist")):
+    for place, what in (
+        (cache, "our cache"),
+        (DEBIAN_FOLDER, "Debian's package dataset-fashion-mnist"),
+    ):
         try:
             return _data_set(read_folder(place), f"{what}, {place}", complete=True)
         except DataError as error:
@@ -76,7 +96,11 @@ def load_fashion_mnist(folder=None, *, cache=None, mirrors=MIRRORS) -> FashionMN
     else:
         print(f"tinyae: downloading Fashion-MNIST (30 MB) to {cache}", file=sys.stderr)
         try:
-            return _data_set(fetch_folder(cache, mirrors), f"a download, now in our cache, {cache}", complete=True)
+            return _data_set(
+                fetch_folder(cache, mirrors),
+                f"a download, now in our cache, {cache}",
+                complete=True,
+            )
         except DataError as error:
             failures.append(str(error))
     print(_notice(failures), file=sys.stderr, flush=True)
@@ -92,10 +116,12 @@ def load_sample() -> FashionMNIST:
         raise DataError(f"{SAMPLE_FILE}: {error}; install tinyae anew") from error
     contents, start = [], 0
     for name, expected in SAMPLE.items():
-        part = joined[start:start + expected.size]
+        part = joined[start : start + expected.size]
         contents.append(verified(part, expected, f"{SAMPLE_FILE}, {name}"))
         start += expected.size
-    return _data_set(contents, "the embedded sample (6,000 + 1,000 images)", complete=False)
+    return _data_set(
+        contents, "the embedded sample (6,000 + 1,000 images)", complete=False
+    )
 
 
 def _data_set(contents: list[bytes], source: str, complete: bool) -> FashionMNIST:
@@ -117,8 +143,12 @@ def _discard_wrong(cache: Path):
             if path is not None:
                 read_file(cache, name, expected)
         except DataError as error:
-            print(f"tinyae: wrong file, removed from the cache: {error}", file=sys.stderr)
-            with contextlib.suppress(OSError):  # if it will not go, a download still replaces it
+            print(
+                f"tinyae: wrong file, removed from the cache: {error}", file=sys.stderr
+            )
+            with contextlib.suppress(
+                OSError
+            ):  # if it will not go, a download still replaces it
                 path.unlink(missing_ok=True)
 
 
@@ -136,7 +166,17 @@ def _notice(failures: list[str]) -> str:
         f"- put {', '.join(f'{name}.gz' for name in FULL)} into a folder, and name it in TINYAE_DATA",
     ]
     width = 100
-    lines = [line for text in paragraphs for line in textwrap.wrap(
-        text, width - 6, break_on_hyphens=False, subsequent_indent="  " if text.startswith("-") else "")]
+    lines = [
+        line
+        for text in paragraphs
+        for line in textwrap.wrap(
+            text,
+            width - 6,
+            break_on_hyphens=False,
+            subsequent_indent="  " if text.startswith("-") else "",
+        )
+    ]
     edge = "!" * width
-    return "\n".join(["", edge, *(f"!! {line:<{width - 6}} !!" for line in lines), edge, ""])
+    return "\n".join(
+        ["", edge, *(f"!! {line:<{width - 6}} !!" for line in lines), edge, ""]
+    )

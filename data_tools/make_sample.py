@@ -14,7 +14,12 @@ import sys
 
 import numpy
 
-from data_tools.fashion_mnist import CLASS_NAMES, SAMPLE_FILE, FashionMNIST, load_fashion_mnist
+from data_tools.fashion_mnist import (
+    CLASS_NAMES,
+    SAMPLE_FILE,
+    FashionMNIST,
+    load_fashion_mnist,
+)
 from data_tools.idx import UNSIGNED_BYTE, DataError
 
 TRAIN_PER_CLASS, TEST_PER_CLASS = 600, 100
@@ -28,21 +33,39 @@ def write_idx(array: numpy.ndarray) -> bytes:
 
 def first_of_each_class(labels: numpy.ndarray, count: int) -> numpy.ndarray:
     """Where the first `count` of every class stand in `labels` (N,), in increasing order: (10 * count,) integers."""
-    return numpy.sort(numpy.concatenate([numpy.flatnonzero(labels == c)[:count] for c in range(len(CLASS_NAMES))]))
+    return numpy.sort(
+        numpy.concatenate(
+            [numpy.flatnonzero(labels == c)[:count] for c in range(len(CLASS_NAMES))]
+        )
+    )
 
 
 def build(data: FashionMNIST) -> bytes:
     """The content of sample.bz2, made from the full data set."""
     train = first_of_each_class(data.train_labels, TRAIN_PER_CLASS)
     test = first_of_each_class(data.test_labels, TEST_PER_CLASS)
-    parts = data.train_images[train], data.train_labels[train], data.test_images[test], data.test_labels[test]
+    parts = (
+        data.train_images[train],
+        data.train_labels[train],
+        data.test_images[test],
+        data.test_labels[test],
+    )
     return bz2.compress(b"".join(map(write_idx, parts)), compresslevel=9)
 
 
 def main(arguments=None) -> int:
-    parser = argparse.ArgumentParser(description="Build the embedded sample of Fashion-MNIST from the full data.")
-    parser.add_argument("--data", help="folder with the four files of the full data (default: wherever they are found)")
-    parser.add_argument("--check", action="store_true", help="write nothing: compare with the sample that is there")
+    parser = argparse.ArgumentParser(
+        description="Build the embedded sample of Fashion-MNIST from the full data."
+    )
+    parser.add_argument(
+        "--data",
+        help="folder with the four files of the full data (default: wherever they are found)",
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="write nothing: compare with the sample that is there",
+    )
     options = parser.parse_args(arguments)
     try:
         data = load_fashion_mnist(options.data)
@@ -55,7 +78,9 @@ def main(arguments=None) -> int:
     sample = build(data)
     if options.check:
         same = SAMPLE_FILE.is_file() and SAMPLE_FILE.read_bytes() == sample
-        print(f"{SAMPLE_FILE.name}: {'the same' if same else 'NOT the same'}, byte for byte, as from {data.source}")
+        print(
+            f"{SAMPLE_FILE.name}: {'the same' if same else 'NOT the same'}, byte for byte, as from {data.source}"
+        )
         return 0 if same else 1
     SAMPLE_FILE.write_bytes(sample)
     print(f"{SAMPLE_FILE.name}: {len(sample):,} bytes written, made from {data.source}")

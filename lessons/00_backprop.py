@@ -19,16 +19,35 @@
 # %%
 from common import np, options, table
 from figures import plt, save
-from tinyae import Adam, BatchNorm2d, Conv2d, ConvTranspose2d, Linear, MSELoss, ReLU, Sequential, Sigmoid
+
+from tinyae import (
+    Adam,
+    BatchNorm2d,
+    Conv2d,
+    ConvTranspose2d,
+    Linear,
+    MSELoss,
+    ReLU,
+    Sequential,
+    Sigmoid,
+)
 from tinyae.gradcheck import check_layer
 from tinyae.layer import Parameter
 from tinyae.patches import col2im, conv_size, im2col, transposed_size
 
-chosen = options("00_backprop", "Lesson 0: from the chain rule to a trained network.", trains=False)
+chosen = options(
+    "00_backprop", "Lesson 0: from the chain rule to a trained network.", trains=False
+)
 if chosen.backend != "numpy":
     print("This lesson's arrays are small and stay in NumPy all the same.")
 rng = np.random.default_rng(chosen.seed)
-BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#777777"  # Okabe and Ito's, and a grey
+BLUE, ORANGE, GREEN, RED, GREY = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#777777",
+)  # Okabe and Ito's, and a grey
 
 
 def error(a, b):
@@ -65,7 +84,9 @@ dx = du * w
 
 nudged = ((w + 0.001) * x - t) ** 2
 print(f"L = {L}, dw = {dw}, dx = {dx}")
-print(f"Moving w by 0.001 moves L by {nudged - L:.6f}, and dw * 0.001 = {dw * 0.001:.6f}.")
+print(
+    f"Moving w by 0.001 moves L by {nudged - L:.6f}, and dw * 0.001 = {dw * 0.001:.6f}."
+)
 
 for step in range(10):  # learning: go against the slope, again and again
     w -= 0.1 * 2 * (w * x - t) * x
@@ -116,9 +137,13 @@ dW_loops, dx_loops = np.zeros((O, K)), np.zeros((K, N))
 for i, k, n in np.ndindex(O, K, N):  # the scalar rule: three nested loops
     dW_loops[i, k] += dy[i, n] * x[k, n]
     dx_loops[k, n] += linear.weight.data[i, k] * dy[i, n]
-print(f"x {x.shape} -> y {y.shape}; dy {dy.shape} -> dx {dx.shape}, dW {linear.weight.grad.shape}")
-print(f"Scalar rule against matrix rule: dW differs by {error(dW_loops, linear.weight.grad):.0e}, "
-      f"dx by {error(dx_loops, dx):.0e}.")
+print(
+    f"x {x.shape} -> y {y.shape}; dy {dy.shape} -> dx {dx.shape}, dW {linear.weight.grad.shape}"
+)
+print(
+    f"Scalar rule against matrix rule: dW differs by {error(dW_loops, linear.weight.grad):.0e}, "
+    f"dx by {error(dx_loops, dx):.0e}."
+)
 assert error(dW_loops, linear.weight.grad) < 1e-14 and error(dx_loops, dx) < 1e-14
 
 # %% [markdown]
@@ -149,29 +174,55 @@ def error_of_step(h, sides, dtype):
     layer, x = Sigmoid(), values.astype(dtype)
     y = layer.forward(x)
     slope = layer.backward(np.ones_like(x))
-    above, below = layer.forward(x + dtype(h)), layer.forward(x - dtype(h)) if sides == 2 else y
-    return np.sqrt(np.mean(((above - below) / (sides * dtype(h)) - slope).astype("float64") ** 2))
+    above, below = (
+        layer.forward(x + dtype(h)),
+        layer.forward(x - dtype(h)) if sides == 2 else y,
+    )
+    return np.sqrt(
+        np.mean(((above - below) / (sides * dtype(h)) - slope).astype("float64") ** 2)
+    )
 
 
 figure, axis = plt.subplots(figsize=(8, 4.4))
-curves = [("one-sided, float64", 1, np.float64, ORANGE, "s"), ("central, float64", 2, np.float64, BLUE, "o"),
-          ("central, float32", 2, np.float32, GREY, "^")]
+curves = [
+    ("one-sided, float64", 1, np.float64, ORANGE, "s"),
+    ("central, float64", 2, np.float64, BLUE, "o"),
+    ("central, float32", 2, np.float32, GREY, "^"),
+]
 rows = []
 for name, sides, dtype, color, marker in curves:
     errors = np.array([error_of_step(h, sides, dtype) for h in steps])
     axis.loglog(steps, errors, color=color, marker=marker, markersize=4, label=name)
     best, eps = np.argmin(errors), np.finfo(dtype).eps
-    h, least = (eps ** (1 / 2), eps ** (1 / 2)) if sides == 1 else (eps ** (1 / 3), eps ** (2 / 3))
-    rows.append([name, f"{steps[best]:.0e}", f"{h:.0e}", f"{errors[best]:.0e}", f"{least:.0e}"])
+    h, least = (
+        (eps ** (1 / 2), eps ** (1 / 2))
+        if sides == 1
+        else (eps ** (1 / 3), eps ** (2 / 3))
+    )
+    rows.append(
+        [name, f"{steps[best]:.0e}", f"{h:.0e}", f"{errors[best]:.0e}", f"{least:.0e}"]
+    )
     assert h / 30 < steps[best] < h * 30
-for place, text in [((1e-10, 6e-9), "rounding\n~ eps / h"), ((1.5e-5, 8e-6), "truncation\n~ h"),
-                    ((1.5e-2, 3e-9), "truncation\n~ h²"), ((2e-6, 0.4), "rounding\n~ eps / h")]:
+for place, text in [
+    ((1e-10, 6e-9), "rounding\n~ eps / h"),
+    ((1.5e-5, 8e-6), "truncation\n~ h"),
+    ((1.5e-2, 3e-9), "truncation\n~ h²"),
+    ((2e-6, 0.4), "rounding\n~ eps / h"),
+]:
     axis.text(*place, text, ha="center", va="center", fontsize=10)
-axis.set(title="Error of a measured slope against the step", xlabel="step h", ylabel="error of the slope (rms)",
-         ylim=(5e-13, 30))
+axis.set(
+    title="Error of a measured slope against the step",
+    xlabel="step h",
+    ylabel="error of the slope (rms)",
+    ylim=(5e-13, 30),
+)
 axis.legend(loc="upper center", ncols=3)
 save(figure, chosen, "03_step_size")
-table(["", "best h", "expected", "its error", "expected"], rows, "Each curve's lowest point, and where theory puts it")
+table(
+    ["", "best h", "expected", "its error", "expected"],
+    rows,
+    "Each curve's lowest point, and where theory puts it",
+)
 
 # %% [markdown]
 # (At the far left float32 stays flat: h is below the last digit of x, x + h is x, and the measured slope is 0.) Even
@@ -207,7 +258,10 @@ measured = measure(lambda x: np.sum(dy * linear.forward(x)), x)
 print(f"Linear's dx against its measured slopes: error {error(dx, measured):.0e}")
 for layer in (linear, Forgetful(K, O, dtype="float64", seed=chosen.seed)):
     errors = check_layer(layer, (K, N))
-    print(f"tinyae.gradcheck on {type(layer).__name__}: " + ", ".join(f"{name} {e:.0e}" for name, e in errors.items()))
+    print(
+        f"tinyae.gradcheck on {type(layer).__name__}: "
+        + ", ".join(f"{name} {e:.0e}" for name, e in errors.items())
+    )
 assert check_layer(linear, (K, N))["bias"] < 1e-8 < 1e-3 < errors["bias"]
 
 # %% [markdown]
@@ -236,37 +290,71 @@ print("\n== 4. ReLU and sigmoid ==")
 figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11, 3.6))
 x = np.linspace(-6, 6, 601)
 for layer, color, style in ((ReLU(), ORANGE, "--"), (Sigmoid(), BLUE, "-")):
-    left.plot(x, layer.forward(x), color=color, linestyle=style, label=type(layer).__name__)
+    left.plot(
+        x, layer.forward(x), color=color, linestyle=style, label=type(layer).__name__
+    )
     middle.plot(x, layer.backward(np.ones_like(x)), color=color, linestyle=style)
-left.set(title="The function", xlabel="x", ylabel="y", ylim=(-0.1, 2.1), xticks=range(-6, 7, 2),
-         yticks=[0, 0.5, 1, 1.5, 2])
-middle.set(title="Its slope", xlabel="x", ylabel="slope of y", ylim=(-0.05, 1.1), xticks=range(-6, 7, 2))
+left.set(
+    title="The function",
+    xlabel="x",
+    ylabel="y",
+    ylim=(-0.1, 2.1),
+    xticks=range(-6, 7, 2),
+    yticks=[0, 0.5, 1, 1.5, 2],
+)
+middle.set(
+    title="Its slope",
+    xlabel="x",
+    ylabel="slope of y",
+    ylim=(-0.05, 1.1),
+    xticks=range(-6, 7, 2),
+)
 middle.axhline(0.25, color=GREY, linewidth=1, linestyle=":")
 middle.text(-6, 0.27, "1/4", color="black")
 left.legend()
 
 depth, width = 20, 256
 shrunk = {}
-for kind, color, style, marker in ((ReLU, ORANGE, "--", "s"), (Sigmoid, BLUE, "-", "o")):
+for kind, color, style, marker in (
+    (ReLU, ORANGE, "--", "s"),
+    (Sigmoid, BLUE, "-", "o"),
+):
     layers = []
     for k in range(depth):
         linear = Linear(width, width, dtype="float64", seed=chosen.seed + k)
-        linear.weight.data *= 6**0.5  # variance 2/width: what a ReLU halves, this doubles (He et al. 2015)
+        linear.weight.data *= (
+            6**0.5
+        )  # variance 2/width: what a ReLU halves, this doubles (He et al. 2015)
         layers += [linear, kind()]
     stack = Sequential(*layers)
     stack.forward(rng.standard_normal((width, 100)))  # (width, N)
     dy = rng.standard_normal((width, 100))
     sizes = [1.0]
-    for linear, activation in zip(layers[-2::-2], layers[-1::-2]):  # backward, from the last layer to the first
+    for linear, activation in zip(
+        layers[-2::-2], layers[-1::-2]
+    ):  # backward, from the last layer to the first
         dy = linear.backward(activation.backward(dy))
         sizes.append(np.sqrt(np.mean(dy**2)))
-    right.semilogy(range(depth + 1), sizes, color=color, linestyle=style, marker=marker, markersize=4)
+    right.semilogy(
+        range(depth + 1),
+        sizes,
+        color=color,
+        linestyle=style,
+        marker=marker,
+        markersize=4,
+    )
     shrunk[kind.__name__] = sizes[-1]
-right.set(title="Gradient on its way down", xlabel="layers passed, from the loss", ylabel="size of dx (rms)")
+right.set(
+    title="Gradient on its way down",
+    xlabel="layers passed, from the loss",
+    ylabel="size of dx (rms)",
+)
 right.xaxis.get_major_locator().set_params(integer=True)
 save(figure, chosen, "04_slopes")
-print(f"A gradient of size 1 has size {shrunk['ReLU']:.2f} after {depth} times Linear and ReLU, "
-      f"{shrunk['Sigmoid']:.0e} after {depth} times Linear and Sigmoid.")
+print(
+    f"A gradient of size 1 has size {shrunk['ReLU']:.2f} after {depth} times Linear and ReLU, "
+    f"{shrunk['Sigmoid']:.0e} after {depth} times Linear and Sigmoid."
+)
 assert shrunk["Sigmoid"] < 1e-6 < 0.1 < shrunk["ReLU"]
 
 # %% [markdown]
@@ -290,9 +378,14 @@ def conv_loops(x, weight, bias, s, p):
     """The definition, word for word. x (C, H, W, N), weight (O, C, kh, kw), bias (O,) -> y (O, OH, OW, N)."""
     (C, H, W, N), (O, _, kh, kw) = x.shape, weight.shape
     x = np.pad(x, ((0, 0), (p, p), (p, p), (0, 0)))  # (C, H+2p, W+2p, N)
-    y = np.zeros((O, conv_size(H, kh, s, p), conv_size(W, kw, s, p), N)) + bias[:, None, None, None]
+    y = (
+        np.zeros((O, conv_size(H, kh, s, p), conv_size(W, kw, s, p), N))
+        + bias[:, None, None, None]
+    )
     for o, a, b, c, i, j in np.ndindex(*y.shape[:3], C, kh, kw):  # six nested loops
-        y[o, a, b] += weight[o, c, i, j] * x[c, a * s + i, b * s + j]  # for all N images at once
+        y[o, a, b] += (
+            weight[o, c, i, j] * x[c, a * s + i, b * s + j]
+        )  # for all N images at once
     return y
 
 
@@ -302,7 +395,9 @@ def patches(x, kh, kw, s, p):
     x = np.pad(x, ((0, 0), (p, p), (p, p), (0, 0)))
     cols = np.zeros((C * kh * kw, conv_size(H, kh, s, p), conv_size(W, kw, s, p), N))
     for a, b in np.ndindex(cols.shape[1:3]):
-        cols[:, a, b] = x[:, a * s:a * s + kh, b * s:b * s + kw].reshape(C * kh * kw, N)
+        cols[:, a, b] = x[:, a * s : a * s + kh, b * s : b * s + kw].reshape(
+            C * kh * kw, N
+        )
     return cols
 
 
@@ -314,12 +409,18 @@ x = rng.standard_normal((C, 6, 7, N))  # (C, H, W, N)
 y_loops = conv_loops(x, weight, bias, s, p)  # (O, OH, OW, N)
 cols = patches(x, kh, kw, s, p)  # (C*kh*kw, OH, OW, N)
 W = weight.reshape(O, -1)  # (O, C*kh*kw)
-y_matrix = (W @ cols.reshape(C * kh * kw, -1)).reshape(y_loops.shape) + bias[:, None, None, None]
+y_matrix = (W @ cols.reshape(C * kh * kw, -1)).reshape(y_loops.shape) + bias[
+    :, None, None, None
+]
 print(f"x {x.shape} -> patches {cols.shape} -> y {y_loops.shape}")
-print(f"Against the six loops: one matrix product differs by {error(y_matrix, y_loops):.0e}, "
-      f"tinyae.Conv2d by {error(conv.forward(x), y_loops):.0e}.")
+print(
+    f"Against the six loops: one matrix product differs by {error(y_matrix, y_loops):.0e}, "
+    f"tinyae.Conv2d by {error(conv.forward(x), y_loops):.0e}."
+)
 assert error(y_matrix, y_loops) < 1e-14 and error(conv.forward(x), y_loops) < 1e-14
-assert np.array_equal(cols, im2col(x, (kh, kw), (s, s), (p, p)))  # tinyae's loops over the kernel, not over positions
+assert np.array_equal(
+    cols, im2col(x, (kh, kw), (s, s), (p, p))
+)  # tinyae's loops over the kernel, not over positions
 
 # %% [markdown]
 # Here is im2col on an image of 4 x 4 pixels, numbered, with a kernel of 3 x 3. It has four positions, so four
@@ -333,7 +434,14 @@ def draw(axis, a, title, shade=None, labels=None, top=None):
     shade = np.zeros(a.shape) if shade is None else shade
     axis.imshow(shade, cmap="Blues", vmin=0, vmax=top or max(2.2 * np.max(shade), 1))
     for (r, q), value in np.ndenumerate(a):
-        axis.text(q, r, f"{value:g}", ha="center", va="center", color="black" if value else "#999999")
+        axis.text(
+            q,
+            r,
+            f"{value:g}",
+            ha="center",
+            va="center",
+            color="black" if value else "#999999",
+        )
     axis.set_xticks(np.arange(a.shape[1] + 1) - 0.5, [], minor=True)
     axis.set_yticks(np.arange(a.shape[0] + 1) - 0.5, [], minor=True)
     axis.grid(which="minor", color=GREY, linewidth=0.8)
@@ -349,14 +457,42 @@ cols = im2col(numbered, (3, 3), (1, 1), (0, 0)).reshape(9, 4)  # (kh*kw, OH*OW)
 figure, (left, right) = plt.subplots(1, 2, figsize=(7.6, 4.6), width_ratios=[1.5, 1])
 image = numbered[0, :, :, 0]
 draw(left, image, "image x, and the kernel's positions", image == 6)
-draw(right, cols, "im2col(x)", cols == 6,
-     ([f"i={i} j={j}" for i, j in np.ndindex(3, 3)], [f"a={a}\nb={b}" for a, b in np.ndindex(2, 2)]))
-for column, (edge, style) in enumerate(zip((BLUE, ORANGE, GREEN, RED), ("-", "--", ":", "-."))):
+draw(
+    right,
+    cols,
+    "im2col(x)",
+    cols == 6,
+    (
+        [f"i={i} j={j}" for i, j in np.ndindex(3, 3)],
+        [f"a={a}\nb={b}" for a, b in np.ndindex(2, 2)],
+    ),
+)
+for column, (edge, style) in enumerate(
+    zip((BLUE, ORANGE, GREEN, RED), ("-", "--", ":", "-."))
+):
     (a, b), inset = divmod(column, 2), 0.05 + 0.05 * column
-    left.add_patch(plt.Rectangle((b - 0.5 + inset, a - 0.5 + inset), 3 - 2 * inset, 3 - 2 * inset, fill=False,
-                                 edgecolor=edge, linestyle=style, linewidth=2))
-    right.add_patch(plt.Rectangle((column - 0.42, -0.42), 0.84, 8.84, fill=False,
-                                  edgecolor=edge, linestyle=style, linewidth=2))
+    left.add_patch(
+        plt.Rectangle(
+            (b - 0.5 + inset, a - 0.5 + inset),
+            3 - 2 * inset,
+            3 - 2 * inset,
+            fill=False,
+            edgecolor=edge,
+            linestyle=style,
+            linewidth=2,
+        )
+    )
+    right.add_patch(
+        plt.Rectangle(
+            (column - 0.42, -0.42),
+            0.84,
+            8.84,
+            fill=False,
+            edgecolor=edge,
+            linestyle=style,
+            linewidth=2,
+        )
+    )
 right.set(xlabel="position of the kernel", ylabel="offset in the kernel")
 save(figure, chosen, "05_im2col")
 
@@ -378,12 +514,16 @@ save(figure, chosen, "05_im2col")
 # %%
 print("\n== 6. Convolution's backward ==")
 figure, axes = plt.subplots(1, 4, figsize=(11, 3.5))
-for axis, (k, stride, padding) in zip(axes, [(3, 1, 0), (3, 2, 0), (3, 2, 1), (3, 3, 0)]):
+for axis, (k, stride, padding) in zip(
+    axes, [(3, 1, 0), (3, 2, 0), (3, 2, 1), (3, 3, 0)]
+):
     geometry = (k, k), (stride, stride), (padding, padding)
     ones = np.ones_like(im2col(np.zeros((1, 7, 7, 1)), *geometry))  # (kh*kw, OH, OW, 1)
     count = col2im(ones, (1, 7, 7, 1), *geometry)[0, :, :, 0]  # (7, 7)
     draw(axis, count, f"stride {stride}, padding {padding}", count, top=16)
-figure.suptitle("Kernel 3 x 3 on 7 x 7 pixels: how many patches hold each pixel", fontsize=12)
+figure.suptitle(
+    "Kernel 3 x 3 on 7 x 7 pixels: how many patches hold each pixel", fontsize=12
+)
 save(figure, chosen, "06_overlaps")
 
 dy = rng.standard_normal(y_loops.shape)  # (O, OH, OW, N)
@@ -396,24 +536,44 @@ def scatter(dcols, add):
     """Patches back into an image: added up, or each overwriting what an earlier one left."""
     dx = np.zeros((C, 6 + 2 * p, 7 + 2 * p, N))
     for a, b in np.ndindex(dcols.shape[1:3]):
-        window = dx[:, a * s:a * s + kh, b * s:b * s + kw]  # a view: writing into it writes into dx
+        window = dx[
+            :, a * s : a * s + kh, b * s : b * s + kw
+        ]  # a view: writing into it writes into dx
         patch = dcols[:, a, b].reshape(window.shape)
         window[...] = window + patch if add else patch
     return dx[:, p:-p, p:-p]  # what fell on the padding is no gradient of any pixel
 
 
-true_dx = measure(lambda x: np.sum(dy * conv_loops(x, weight, bias, s, p)), x)  # on the definition, no formula used
+true_dx = measure(
+    lambda x: np.sum(dy * conv_loops(x, weight, bias, s, p)), x
+)  # on the definition, no formula used
 true_dW = measure(lambda weight: np.sum(dy * conv_loops(x, weight, bias, s, p)), weight)
 conv.forward(x)
 conv_dx = conv.backward(dy)
-table(["error of", "against the measured slopes"],
-      [["dW = dy cols^T", f"{error(dW.reshape(weight.shape), true_dW):.0e}"],
-       ["dx, overlapping patches added", f"{error(scatter(dcols, add=True), true_dx):.0e}"],
-       ["dx, the last patch overwriting", f"{error(scatter(dcols, add=False), true_dx):.0e}"],
-       ["tinyae.Conv2d's dW", f"{error(conv.weight.grad, true_dW):.0e}"],
-       ["tinyae.Conv2d's dx", f"{error(conv_dx, true_dx):.0e}"]], "Convolution's backward")
+table(
+    ["error of", "against the measured slopes"],
+    [
+        ["dW = dy cols^T", f"{error(dW.reshape(weight.shape), true_dW):.0e}"],
+        [
+            "dx, overlapping patches added",
+            f"{error(scatter(dcols, add=True), true_dx):.0e}",
+        ],
+        [
+            "dx, the last patch overwriting",
+            f"{error(scatter(dcols, add=False), true_dx):.0e}",
+        ],
+        ["tinyae.Conv2d's dW", f"{error(conv.weight.grad, true_dW):.0e}"],
+        ["tinyae.Conv2d's dx", f"{error(conv_dx, true_dx):.0e}"],
+    ],
+    "Convolution's backward",
+)
 assert error(conv_dx, true_dx) < 1e-8 and error(conv.weight.grad, true_dW) < 1e-8
-assert error(scatter(dcols, add=True), true_dx) < 1e-8 < 0.01 < error(scatter(dcols, add=False), true_dx)
+assert (
+    error(scatter(dcols, add=True), true_dx)
+    < 1e-8
+    < 0.01
+    < error(scatter(dcols, add=False), true_dx)
+)
 
 # %% [markdown]
 # ## 7. Transposed convolution: the same pair, exchanged
@@ -440,18 +600,27 @@ assert error(scatter(dcols, add=True), true_dx) < 1e-8 < 0.01 < error(scatter(dc
 
 # %%
 print("\n== 7. Transposed convolution ==")
-down = Conv2d(2, 4, 3, stride=2, dtype="float64", seed=chosen.seed)  # weight (4, 2, 3, 3)
-up = ConvTranspose2d(4, 2, 3, stride=2, dtype="float64")  # weight (4, 2, 3, 3) as well: here rows belong to its input
+down = Conv2d(
+    2, 4, 3, stride=2, dtype="float64", seed=chosen.seed
+)  # weight (4, 2, 3, 3)
+up = ConvTranspose2d(
+    4, 2, 3, stride=2, dtype="float64"
+)  # weight (4, 2, 3, 3) as well: here rows belong to its input
 up.weight.data = down.weight.data
 down.bias.data, up.bias.data = np.zeros(4), np.zeros(2)  # a bias is not linear
 
 u, v = rng.standard_normal((2, 7, 7, 5)), rng.standard_normal((4, 3, 3, 5))
-one, other = np.sum(down.forward(u) * v), np.sum(u * up.forward(v))  # u 7x7 -> 3x3;  v 3x3 -> 7x7
+one, other = (
+    np.sum(down.forward(u) * v),
+    np.sum(u * up.forward(v)),
+)  # u 7x7 -> 3x3;  v 3x3 -> 7x7
 print(f"<Conv2d(u), v>          = {one:.15f}\n<u, ConvTranspose2d(v)> = {other:.15f}")
 print(f"difference {abs(one - other):.0e}")
 assert abs(one - other) < 1e-12 * np.sum(np.abs(u * up.forward(v)))
 down.forward(u)
-assert np.array_equal(down.backward(v), up.forward(v))  # one layer's backward is the other's forward
+assert np.array_equal(
+    down.backward(v), up.forward(v)
+)  # one layer's backward is the other's forward
 up.forward(v)
 assert error(up.backward(u), down.forward(u)) < 1e-14  # and the reverse
 
@@ -463,9 +632,13 @@ def spread(weight):
 
 measured = measure(spread, down.weight.data)
 up.weight.data = down.weight.data
-print(f"ConvTranspose2d's dW = x im2col(dy)^T against measured slopes: error {error(up.weight.grad, measured):.0e}")
+print(
+    f"ConvTranspose2d's dW = x im2col(dy)^T against measured slopes: error {error(up.weight.grad, measured):.0e}"
+)
 assert error(up.weight.grad, measured) < 1e-8
-print("Conv2d's backward is ConvTranspose2d's forward, and ConvTranspose2d's backward is Conv2d's forward.")
+print(
+    "Conv2d's backward is ConvTranspose2d's forward, and ConvTranspose2d's backward is Conv2d's forward."
+)
 
 # %% [markdown]
 # Small enough to follow by hand: 3 x 3 pixels, kernel 3, stride 2. The patches begin 2 apart and are 3 wide, so the
@@ -474,7 +647,10 @@ print("Conv2d's backward is ConvTranspose2d's forward, and ConvTranspose2d's bac
 
 # %%
 up = ConvTranspose2d(1, 1, 3, stride=2, dtype="float64")
-up.weight.data, up.bias.data = np.array([[1, 2, 0], [0, 3, 1], [2, 0, 1.0]]).reshape(1, 1, 3, 3), np.zeros(1)
+up.weight.data, up.bias.data = (
+    np.array([[1, 2, 0], [0, 3, 1], [2, 0, 1.0]]).reshape(1, 1, 3, 3),
+    np.zeros(1),
+)
 x = np.array([[1, 2, 3], [4, 1, 2], [2, 3, 1.0]]).reshape(1, 3, 3, 1)  # (C, H, W, N)
 figure, axes = plt.subplots(1, 4, figsize=(11, 3.6), width_ratios=[3, 3, 7, 7])
 draw(axes[0], x[0, :, :, 0], "x, 3 x 3")
@@ -483,10 +659,20 @@ only = np.zeros_like(x)
 only[0, 0, 1, 0] = x[0, 0, 1, 0]
 draw(axes[2], up.forward(only)[0, :, :, 0], "what the framed pixel lays down")
 count = col2im(np.ones((9, 3, 3, 1)), (1, 7, 7, 1), (3, 3), (2, 2), (0, 0))[0, :, :, 0]
-draw(axes[3], up.forward(x)[0, :, :, 0], "y, 7 x 7: all nine patches added", count, top=12)
-axes[0].add_patch(plt.Rectangle((0.5, -0.5), 1, 1, fill=False, edgecolor=RED, linewidth=2.5))
+draw(
+    axes[3],
+    up.forward(x)[0, :, :, 0],
+    "y, 7 x 7: all nine patches added",
+    count,
+    top=12,
+)
+axes[0].add_patch(
+    plt.Rectangle((0.5, -0.5), 1, 1, fill=False, edgecolor=RED, linewidth=2.5)
+)
 for axis in axes[2:]:
-    axis.add_patch(plt.Rectangle((1.5, -0.5), 3, 3, fill=False, edgecolor=RED, linewidth=2.5))
+    axis.add_patch(
+        plt.Rectangle((1.5, -0.5), 3, 3, fill=False, edgecolor=RED, linewidth=2.5)
+    )
 save(figure, chosen, "07_transposed")
 assert up.forward(x).shape == (1, 7, 7, 1)
 
@@ -524,41 +710,106 @@ def draw_axis(axis, size, k, s, p, title, transposed=False):
     for pixel in range(-1, 9):
         if -p <= pixel < size + p:
             real = 0 <= pixel < size
-            axis.add_patch(plt.Rectangle((pixel - 0.5, 0), 1, 0.9, facecolor="white", linewidth=1.2,
-                                         edgecolor="black" if real else GREY, hatch=None if real else "////"))
+            axis.add_patch(
+                plt.Rectangle(
+                    (pixel - 0.5, 0),
+                    1,
+                    0.9,
+                    facecolor="white",
+                    linewidth=1.2,
+                    edgecolor="black" if real else GREY,
+                    hatch=None if real else "////",
+                )
+            )
             axis.text(pixel, 0.43, pixel if real else "", ha="center", va="center")
     for a in range(positions):
-        axis.add_patch(plt.Rectangle((a * s - p - 0.42, -0.75 * (a + 1)), k - 0.16, 0.55, facecolor=color, alpha=0.85))
-        axis.text(a * s - p + (k - 1) / 2, -0.75 * (a + 1) + 0.26, a, ha="center", va="center",
-                  color="black" if transposed else "white")
+        axis.add_patch(
+            plt.Rectangle(
+                (a * s - p - 0.42, -0.75 * (a + 1)),
+                k - 0.16,
+                0.55,
+                facecolor=color,
+                alpha=0.85,
+            )
+        )
+        axis.text(
+            a * s - p + (k - 1) / 2,
+            -0.75 * (a + 1) + 0.26,
+            a,
+            ha="center",
+            va="center",
+            color="black" if transposed else "white",
+        )
     axis.set(title=title, xlim=(-1.7, 8.7), ylim=(-3.9, 1))
     axis.axis("off")
 
 
 figure, axes = plt.subplots(3, 2, figsize=(10, 7))
-figure.suptitle("Squares: pixels, hatched: padding. Bars: the patches, by their position in the small image",
-                fontsize=12)
+figure.suptitle(
+    "Squares: pixels, hatched: padding. Bars: the patches, by their position in the small image",
+    fontsize=12,
+)
 draw_axis(axes[0, 0], 7, 3, 1, 0, "kernel 3, stride 1: 7 → 5")
 draw_axis(axes[0, 1], 7, 3, 2, 0, "kernel 3, stride 2: 7 → 3")
 draw_axis(axes[1, 0], 7, 3, 2, 1, "stride 2, padding 1: 7 → 4")
 draw_axis(axes[1, 1], 8, 3, 2, 1, "stride 2, padding 1: 8 → 4 as well")
-draw_axis(axes[2, 0], 7, 3, 2, 1, "transposed, output_padding 0: 4 → 7, both ends cut off", transposed=True)
-draw_axis(axes[2, 1], 8, 3, 2, 1, "transposed, output_padding 1: 4 → 8, the last end kept", transposed=True)
+draw_axis(
+    axes[2, 0],
+    7,
+    3,
+    2,
+    1,
+    "transposed, output_padding 0: 4 → 7, both ends cut off",
+    transposed=True,
+)
+draw_axis(
+    axes[2, 1],
+    8,
+    3,
+    2,
+    1,
+    "transposed, output_padding 1: 4 → 8, the last end kept",
+    transposed=True,
+)
 save(figure, chosen, "08_shapes")
 
 rows = []
-for size, k, s, p in [(7, 3, 1, 0), (7, 3, 2, 0), (7, 3, 2, 1), (8, 3, 2, 1), (28, 3, 2, 1), (14, 3, 2, 1)]:
+for size, k, s, p in [
+    (7, 3, 1, 0),
+    (7, 3, 2, 0),
+    (7, 3, 2, 1),
+    (8, 3, 2, 1),
+    (28, 3, 2, 1),
+    (14, 3, 2, 1),
+]:
     small = conv_size(size, k, s, p)
     back = {extra: transposed_size(small, k, s, p, extra) for extra in range(s)}
     remainder = (size + 2 * p - k) % s
-    rows.append([f"kernel {k}, stride {s}, padding {p}", str(size), str(small), ", ".join(map(str, back.values())),
-                 str(remainder)])
+    rows.append(
+        [
+            f"kernel {k}, stride {s}, padding {p}",
+            str(size),
+            str(small),
+            ", ".join(map(str, back.values())),
+            str(remainder),
+        ]
+    )
     assert back[remainder] == size
-    assert Conv2d(1, 1, k, s, p).forward(np.zeros((1, size, size, 1), "float32")).shape == (1, small, small, 1)
+    assert Conv2d(1, 1, k, s, p).forward(
+        np.zeros((1, size, size, 1), "float32")
+    ).shape == (1, small, small, 1)
     layer = ConvTranspose2d(1, 1, k, s, p, remainder)
-    assert layer.forward(np.zeros((1, small, small, 1), "float32")).shape == (1, size, size, 1)
-table(["", "size", "becomes", "back, output_padding 0, 1", "remainder"], rows,
-      "Sizes there and back: output_padding = remainder returns the size one came from")
+    assert layer.forward(np.zeros((1, small, small, 1), "float32")).shape == (
+        1,
+        size,
+        size,
+        1,
+    )
+table(
+    ["", "size", "becomes", "back, output_padding 0, 1", "remainder"],
+    rows,
+    "Sizes there and back: output_padding = remainder returns the size one came from",
+)
 
 # %% [markdown]
 # ## 9. Batch norm's backward, one line at a time
@@ -608,12 +859,20 @@ def staged_backward(dy, v):
     d["beta"] = np.sum(dy, axis=1, keepdims=True)  # (C, 1): used by all M
     d["gamma"] = np.sum(dy * v["xhat"], axis=1, keepdims=True)  # (C, 1)
     d["xhat"] = v["gamma"] * dy  # (C, M)
-    d["s"] = np.sum(d["xhat"] * v["xc"], axis=1, keepdims=True)  # (C, 1): one s, used by all M
-    d["var"] = d["s"] * (-v["s"] ** 3 / 2)  # the slope of (var + eps)^(-1/2)
-    d["sq"] = d["var"] / M * np.ones_like(dy)  # (C, M): var is a mean, here is the first 1/M
-    d["xc"] = d["xhat"] * v["s"] + d["sq"] * 2 * v["xc"]  # used twice, in xhat and in sq: a sum
+    d["s"] = np.sum(
+        d["xhat"] * v["xc"], axis=1, keepdims=True
+    )  # (C, 1): one s, used by all M
+    d["var"] = d["s"] * (-(v["s"] ** 3) / 2)  # the slope of (var + eps)^(-1/2)
+    d["sq"] = (
+        d["var"] / M * np.ones_like(dy)
+    )  # (C, M): var is a mean, here is the first 1/M
+    d["xc"] = (
+        d["xhat"] * v["s"] + d["sq"] * 2 * v["xc"]
+    )  # used twice, in xhat and in sq: a sum
     d["mu"] = -np.sum(d["xc"], axis=1, keepdims=True)  # (C, 1): subtracted from all M
-    d["x"] = d["xc"] + d["mu"] / M  # used twice, in xc and in mu; mu is a mean, the second 1/M
+    d["x"] = (
+        d["xc"] + d["mu"] / M
+    )  # used twice, in xc and in mu; mu is a mean, the second 1/M
     return d
 
 
@@ -626,12 +885,20 @@ dy = rng.standard_normal((C, M))
 v = staged_forward(x, gamma, beta, eps)
 d = staged_backward(dy, v)
 rows = []
-for name in reversed(list(v)):  # hold one stage at a value, move that value, and run the stages after it
-    L = lambda value: np.sum(dy * staged_forward(x, gamma, beta, eps, held={name: value})["y"])
+for name in reversed(
+    list(v)
+):  # hold one stage at a value, move that value, and run the stages after it
+    L = lambda value: np.sum(
+        dy * staged_forward(x, gamma, beta, eps, held={name: value})["y"]
+    )
     measured = measure(L, v[name])
     rows.append(["d" + name, str(d[name].shape), f"{error(d[name], measured):.0e}"])
     assert error(d[name], measured) < 1e-6, name
-table(["stage", "shape", "error"], rows, "Batch norm's backward, stage by stage, against measured slopes")
+table(
+    ["stage", "shape", "error"],
+    rows,
+    "Batch norm's backward, stage by stage, against measured slopes",
+)
 
 # %% [markdown]
 # Now put the lines into one another. With g = dxhat = gamma dy, and sums and means over the channel:
@@ -655,15 +922,21 @@ layer = BatchNorm2d(C, eps=eps, dtype="float64")
 layer.weight.data, layer.bias.data = gamma[:, 0], beta[:, 0]
 y = layer.forward(images)  # (C, H, W, N)
 dx = layer.backward(dy.reshape(images.shape)).reshape(C, M)
-print(f"The closed form, tinyae.BatchNorm2d, against the stages: y differs by {error(y.reshape(C, M), v['y']):.0e}, "
-      f"dx by {error(dx, d['x']):.0e},\ndgamma by {error(layer.weight.grad, d['gamma'][:, 0]):.0e}, "
-      f"dbeta by {error(layer.bias.grad, d['beta'][:, 0]):.0e}. dx has mean {np.max(np.abs(dx.mean(1))):.0e}.")
+print(
+    f"The closed form, tinyae.BatchNorm2d, against the stages: y differs by {error(y.reshape(C, M), v['y']):.0e}, "
+    f"dx by {error(dx, d['x']):.0e},\ndgamma by {error(layer.weight.grad, d['gamma'][:, 0]):.0e}, "
+    f"dbeta by {error(layer.bias.grad, d['beta'][:, 0]):.0e}. dx has mean {np.max(np.abs(dx.mean(1))):.0e}."
+)
 assert error(dx, d["x"]) < 1e-12
 
 for name, upstream in (("all ones", np.ones((C, M))), ("random", dy)):
     correct = staged_backward(upstream, v)["x"]
-    wrong = gamma * v["s"] * (upstream - upstream.mean(1, keepdims=True))  # the variance's term left out
-    print(f"Without the variance's term, dy {name}: dx is off by {np.max(np.abs(wrong - correct)):.0e}")
+    wrong = (
+        gamma * v["s"] * (upstream - upstream.mean(1, keepdims=True))
+    )  # the variance's term left out
+    print(
+        f"Without the variance's term, dy {name}: dx is off by {np.max(np.abs(wrong - correct)):.0e}"
+    )
     assert (np.max(np.abs(wrong - correct)) < 1e-12) == (name == "all ones")
 
 # %% [markdown]
@@ -708,19 +981,34 @@ def descend(how, lr, steps=80):
     return np.array(way)
 
 
-ways = {"gradient descent, lr 0.036": (descend("plain", 0.036), ORANGE, "s"),
-        "Adam, lr 0.4": (descend("adam", 0.4), BLUE, "o")}
+ways = {
+    "gradient descent, lr 0.036": (descend("plain", 0.036), ORANGE, "s"),
+    "Adam, lr 0.4": (descend("adam", 0.4), BLUE, "o"),
+}
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), width_ratios=[1.7, 1])
 a, b = np.meshgrid(np.linspace(-9, 4, 300), np.linspace(-2, 2, 200))
-left.contour(a, b, (a**2 + 50 * b**2) / 2, levels=[0.3, 2, 8, 20, 40, 80, 130], colors="#BBBBBB", linewidths=1)
+left.contour(
+    a,
+    b,
+    (a**2 + 50 * b**2) / 2,
+    levels=[0.3, 2, 8, 20, 40, 80, 130],
+    colors="#BBBBBB",
+    linewidths=1,
+)
 rows = []
 for name, (way, color, marker) in ways.items():  # way: (81, 2)
     loss = np.sum(STEEP * way**2, axis=1) / 2
-    left.plot(*way.T, color=color, marker=marker, markersize=4, linewidth=1.2, label=name)
+    left.plot(
+        *way.T, color=color, marker=marker, markersize=4, linewidth=1.2, label=name
+    )
     right.semilogy(loss, color=color, marker=marker, markersize=3, label=name)
     rows.append([name, *(f"{loss[t]:.2g}" for t in (0, 10, 20, 40, 80))])
 left.plot(0, 0, marker="*", color="black", markersize=12)
-left.set(title="80 steps down a valley, from the left", xlabel="theta_0 (flat)", ylabel="theta_1 (steep)")
+left.set(
+    title="80 steps down a valley, from the left",
+    xlabel="theta_0 (flat)",
+    ylabel="theta_1 (steep)",
+)
 right.set(title="Loss", xlabel="step", ylabel="L")
 left.legend(loc="upper right", frameon=True, framealpha=1, edgecolor="white")
 save(figure, chosen, "10_valley")
@@ -743,13 +1031,24 @@ for _ in range(3000):
     before, p.grad = p.data, np.array([g])
     adam.step()
     m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g**2
-    lengths.append([(before - p.data)[0] / lr, m / (np.sqrt(v) + 1e-8)])  # in units of lr
+    lengths.append(
+        [(before - p.data)[0] / lr, m / (np.sqrt(v) + 1e-8)]
+    )  # in units of lr
 lengths = np.array(lengths)
-table(["step t", *(str(t) for t in (1, 2, 3, 10, 100, 1000, 3000))],
-      [[name, *lengths[[0, 1, 2, 9, 99, 999, 2999], i]] for i, name in enumerate(("tinyae.Adam", "uncorrected"))],
-      "Length of a step, divided by lr, when the gradient is always the same")
-assert np.allclose(lengths[:, 0], 1, atol=1e-6) and np.isclose(lengths[0, 1], 0.1 / 0.001**0.5)
-print(f"The longest is step {np.argmax(lengths[:, 1]) + 1}: {np.max(lengths[:, 1]):.1f} times lr.")
+table(
+    ["step t", *(str(t) for t in (1, 2, 3, 10, 100, 1000, 3000))],
+    [
+        [name, *lengths[[0, 1, 2, 9, 99, 999, 2999], i]]
+        for i, name in enumerate(("tinyae.Adam", "uncorrected"))
+    ],
+    "Length of a step, divided by lr, when the gradient is always the same",
+)
+assert np.allclose(lengths[:, 0], 1, atol=1e-6) and np.isclose(
+    lengths[0, 1], 0.1 / 0.001**0.5
+)
+print(
+    f"The longest is step {np.argmax(lengths[:, 1]) + 1}: {np.max(lengths[:, 1]):.1f} times lr."
+)
 
 # %% [markdown]
 # ## 11. A network of three layers
@@ -769,27 +1068,43 @@ print("\n== 11. A network of three layers ==")
 def spirals(count, rng):
     """Points (2, count) of two noisy spirals, and which one each belongs to (1, count): float32, batch last."""
     which = rng.integers(0, 2, count)
-    turn = np.sqrt(rng.uniform(0.03, 1, count)) * 1.5 * 2 * np.pi  # up to one and a half turns
+    turn = (
+        np.sqrt(rng.uniform(0.03, 1, count)) * 1.5 * 2 * np.pi
+    )  # up to one and a half turns
     around = turn + np.pi * which
-    points = np.stack([turn * np.cos(around), turn * np.sin(around)]) / 10 + rng.normal(0, 0.025, (2, count))
+    points = np.stack([turn * np.cos(around), turn * np.sin(around)]) / 10 + rng.normal(
+        0, 0.025, (2, count)
+    )
     return points.astype("float32"), which[None].astype("float32")
 
 
 def network(activation, seed):
     seeds = np.random.default_rng(seed)
-    return Sequential(Linear(2, 32, seed=seeds), *activation(), Linear(32, 32, seed=seeds), *activation(),
-                      Linear(32, 1, seed=seeds), Sigmoid())  # (2, N) -> (32, N) -> (32, N) -> (1, N)
+    return Sequential(
+        Linear(2, 32, seed=seeds),
+        *activation(),
+        Linear(32, 32, seed=seeds),
+        *activation(),
+        Linear(32, 1, seed=seeds),
+        Sigmoid(),
+    )  # (2, N) -> (32, N) -> (32, N) -> (1, N)
 
 
 def fit(model, x, target, lr=0.005, epochs=150, batch=50):
     """Train with Adam; returns the loss before training and after every epoch."""
-    loss, adam, order = MSELoss(), Adam(model.parameters(), lr=lr), np.random.default_rng(chosen.seed)
+    loss, adam, order = (
+        MSELoss(),
+        Adam(model.parameters(), lr=lr),
+        np.random.default_rng(chosen.seed),
+    )
     history = [float(loss.forward(model.forward(x), target))]
     for _ in range(epochs):
         for some in np.split(order.permutation(x.shape[1]), x.shape[1] // batch):
             y = model.forward(x[:, some])  # (1, batch)
             loss.forward(y, target[:, some])
-            model.backward(loss.backward(), input_grad=False)  # nobody asks for the points' gradient
+            model.backward(
+                loss.backward(), input_grad=False
+            )  # nobody asks for the points' gradient
             adam.step()
         history.append(float(loss.forward(model.forward(x), target)))
     return history
@@ -797,34 +1112,70 @@ def fit(model, x, target, lr=0.005, epochs=150, batch=50):
 
 points, which = spirals(800, rng)
 new_points, new_which = spirals(800, rng)
-models = {"with ReLU": network(lambda: [ReLU()], chosen.seed), "without": network(lambda: [], chosen.seed)}
+models = {
+    "with ReLU": network(lambda: [ReLU()], chosen.seed),
+    "without": network(lambda: [], chosen.seed),
+}
 checked = max(check_layer(models["with ReLU"], (2, 3)).values())
 count = sum(p.data.size for p in models["with ReLU"].parameters())
-print(f"{count:,} weights and biases. The whole network's gradient check: worst error {checked:.0e}.")
+print(
+    f"{count:,} weights and biases. The whole network's gradient check: worst error {checked:.0e}."
+)
 assert checked < 1e-5
 
 rows, histories = [], {}
 for name, model in models.items():
     history = histories[name] = fit(model, points, which)
-    right = [np.mean((model.forward(x) > 0.5) == target) for x, target in ((points, which), (new_points, new_which))]
-    rows.append([name, f"{history[0]:.4f}", f"{history[-1]:.4f}", *(f"{share:.1%}" for share in right)])
-table(["three layers", "loss before", "loss after", "right", "right, new points"], rows,
-      "Two spirals, trained on 800 points")
+    right = [
+        np.mean((model.forward(x) > 0.5) == target)
+        for x, target in ((points, which), (new_points, new_which))
+    ]
+    rows.append(
+        [
+            name,
+            f"{history[0]:.4f}",
+            f"{history[-1]:.4f}",
+            *(f"{share:.1%}" for share in right),
+        ]
+    )
+table(
+    ["three layers", "loss before", "loss after", "right", "right, new points"],
+    rows,
+    "Two spirals, trained on 800 points",
+)
 assert histories["with ReLU"][-1] < 0.03 < 0.15 < histories["without"][-1]
 
 figure, axes = plt.subplots(1, 3, figsize=(11, 3.8), width_ratios=[1.1, 1, 1])
-for (name, history), color, style in zip(histories.items(), (BLUE, ORANGE), ("-", "--")):
+for (name, history), color, style in zip(
+    histories.items(), (BLUE, ORANGE), ("-", "--")
+):
     axes[0].semilogy(history, color=color, linestyle=style, label=name)
 axes[0].set(title="Loss while training", xlabel="epoch", ylabel="mean squared error")
 axes[0].legend()
 grid = np.linspace(-1.1, 1.1, 200, dtype="float32")
 plane = np.stack(np.meshgrid(grid, grid)).reshape(2, -1)  # (2, 200*200)
 for axis, (name, model) in zip(axes[1:], models.items()):
-    shade = axis.imshow(model.forward(plane).reshape(200, 200), origin="lower", extent=(-1.1, 1.1, -1.1, 1.1),
-                        cmap="cividis", vmin=0, vmax=1)
+    shade = axis.imshow(
+        model.forward(plane).reshape(200, 200),
+        origin="lower",
+        extent=(-1.1, 1.1, -1.1, 1.1),
+        cmap="cividis",
+        vmin=0,
+        vmax=1,
+    )
     for side, color, marker in ((0, "white", "o"), (1, "black", "^")):
-        axis.scatter(*new_points[:, new_which[0] == side][:, :150], s=12, color=color, marker=marker, linewidths=0)
-    axis.set(title=f"Its answer, {name}", xlabel="x_0", ylabel="x_1" if axis is axes[1] else "")
+        axis.scatter(
+            *new_points[:, new_which[0] == side][:, :150],
+            s=12,
+            color=color,
+            marker=marker,
+            linewidths=0,
+        )
+    axis.set(
+        title=f"Its answer, {name}",
+        xlabel="x_0",
+        ylabel="x_1" if axis is axes[1] else "",
+    )
 figure.colorbar(shade, ax=axes[2], label="output: 0 for ○, 1 for ▲")
 save(figure, chosen, "11_spirals")
 

@@ -11,11 +11,21 @@
 
 # %%
 from common import CORRUPTIONS, load, loss_table, np, options, table, train, tsne
-from figures import figure_images, figure_losses, figure_reconstructions, figure_tsne, first_of_each, save
+from figures import (
+    figure_images,
+    figure_losses,
+    figure_reconstructions,
+    figure_tsne,
+    first_of_each,
+    save,
+)
+
 from tinyae.backend import host
 from tinyae.training import Experiment, to_range
 
-chosen = options("01_objective1", "Objective 1 of the report: Normal, Gaussian noise, RandomErasing.")
+chosen = options(
+    "01_objective1", "Objective 1 of the report: Normal, Gaussian noise, RandomErasing."
+)
 data = load(chosen)
 
 # %% [markdown]
@@ -27,8 +37,16 @@ data = load(chosen)
 
 # %%
 NAMES = ["Normal", "Gaussian σ=1", "RandomErasing"]
-EXPERIMENTS = {name: Experiment(corruption=CORRUPTIONS[name], latent_dim=chosen.latent_dim, epochs=chosen.epochs,
-                                seed=chosen.seed, backend=chosen.backend) for name in NAMES}
+EXPERIMENTS = {
+    name: Experiment(
+        corruption=CORRUPTIONS[name],
+        latent_dim=chosen.latent_dim,
+        epochs=chosen.epochs,
+        seed=chosen.seed,
+        backend=chosen.backend,
+    )
+    for name in NAMES
+}
 
 
 def corrupt(name, pixels, purpose):
@@ -65,12 +83,21 @@ floors = {}
 for name in NAMES:
     floors[name] = []
     for split, pixels in (("train", data.train_images), ("test", data.test_images)):
-        noise = EXPERIMENTS[name].corruption.sigma if name.startswith("Gaussian") else 0.0
-        t = to_range(pixels, (-1, 1)) if noise else corrupt(name, pixels, f"floor {split}")
+        noise = (
+            EXPERIMENTS[name].corruption.sigma if name.startswith("Gaussian") else 0.0
+        )
+        t = (
+            to_range(pixels, (-1, 1))
+            if noise
+            else corrupt(name, pixels, f"floor {split}")
+        )
         floors[name].append(float(np.mean((t - np.clip(t, 0, 1)) ** 2)) + noise**2)
 
-table(["dataset", "floor, train", "floor, test"], [[name, *floors[name]] for name in NAMES],
-      "The two constants together, computed from the data before training")
+table(
+    ["dataset", "floor, train", "floor, test"],
+    [[name, *floors[name]] for name in NAMES],
+    "The two constants together, computed from the data before training",
+)
 
 # %% [markdown]
 # ## Training
@@ -84,11 +111,16 @@ trainings, layouts = {}, {}
 for name, training in train(EXPERIMENTS, data, chosen):
     trainings[name] = training
     layouts[name] = tsne(training.encode(corrupt(name, data.test_images, "codes")))
-trainings, layouts = ({name: found[name] for name in NAMES} for found in (trainings, layouts))
+trainings, layouts = (
+    {name: found[name] for name in NAMES} for found in (trainings, layouts)
+)
 
 print("\nAverage loss after each epoch (train / test)")
 for epoch in range(chosen.epochs):
-    losses = "   ".join(f"{name} {t.history[epoch][0]:.4f} / {t.history[epoch][1]:.4f}" for name, t in trainings.items())
+    losses = "   ".join(
+        f"{name} {t.history[epoch][0]:.4f} / {t.history[epoch][1]:.4f}"
+        for name, t in trainings.items()
+    )
     print(f"  {epoch + 1:3d}   {losses}")
 print("\nFigure 2: the losses.")
 save(figure_losses(trainings), chosen, "figure2_losses", data)
@@ -102,7 +134,9 @@ save(figure_losses(trainings), chosen, "figure2_losses", data)
 
 # %%
 loss_table(trainings, data, chosen, 1)
-print("Epoch 1 moves by 0.1 with the seed and is not expected to match; the last epoch is.")
+print(
+    "Epoch 1 moves by 0.1 with the seed and is not expected to match; the last epoch is."
+)
 
 # %% [markdown]
 # ## Pictures
@@ -117,9 +151,19 @@ print("Epoch 1 moves by 0.1 with the seed and is not expected to match; the last
 # %%
 print("\nFigure 3: images and their reconstructions.")
 for name, training in trainings.items():
-    pictures = [shown[name], training.reconstruct(shown[name], after_first=True), training.reconstruct(shown[name])]
-    save(figure_reconstructions(name, *pictures, chosen.epochs, data.test_labels[examples]), chosen,
-         f"figure3_{name.split()[0].lower()}", data)
+    pictures = [
+        shown[name],
+        training.reconstruct(shown[name], after_first=True),
+        training.reconstruct(shown[name]),
+    ]
+    save(
+        figure_reconstructions(
+            name, *pictures, chosen.epochs, data.test_labels[examples]
+        ),
+        chosen,
+        f"figure3_{name.split()[0].lower()}",
+        data,
+    )
 
 # %% [markdown]
 # ## The codes
@@ -141,9 +185,15 @@ save(figure_tsne(layouts, data.test_labels), chosen, "figure4_tsne", data)
 # %%
 rows = []
 for name, training in trainings.items():
-    for split, loss, floor in zip(("train", "test"), training.history[-1], floors[name]):
+    for split, loss, floor in zip(
+        ("train", "test"), training.history[-1], floors[name]
+    ):
         rows.append([name, split, loss, floor, loss - floor])
-table(["dataset", "split", "loss", "floor", "excess"], rows, f"Loss after {chosen.epochs} epochs = floor + excess")
+table(
+    ["dataset", "split", "loss", "floor", "excess"],
+    rows,
+    f"Loss after {chosen.epochs} epochs = floor + excess",
+)
 
 excess = {name: trainings[name].history[-1][0] - floors[name][0] for name in NAMES}
 by_loss = sorted(NAMES, key=lambda name: trainings[name].history[-1][0])

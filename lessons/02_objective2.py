@@ -13,15 +13,26 @@
 from dataclasses import replace
 
 from common import CORRUPTIONS, load, loss_table, np, options, table, train, tsne
-from figures import (STYLES, figure_images, figure_losses, figure_reconstructions, figure_tsne, first_of_each, plt,
-                     save)
+from figures import (
+    STYLES,
+    figure_images,
+    figure_losses,
+    figure_reconstructions,
+    figure_tsne,
+    first_of_each,
+    plt,
+    save,
+)
 from scipy import stats
 
 from tinyae.backend import host
 from tinyae.training import Experiment, to_range
 
-chosen = options("02_objective2", "Objective 2 of the report: Gaussian noise with sigma 0.01, 0.1 and 0.5.",
-                 epochs_quick=10)
+chosen = options(
+    "02_objective2",
+    "Objective 2 of the report: Gaussian noise with sigma 0.01, 0.1 and 0.5.",
+    epochs_quick=10,
+)
 data = load(chosen)
 
 # %% [markdown]
@@ -32,15 +43,28 @@ data = load(chosen)
 
 # %%
 NAMES = ["Gaussian σ=0.01", "Gaussian σ=0.1", "Gaussian σ=0.5"]
-NORMAL = Experiment(latent_dim=chosen.latent_dim, epochs=chosen.epochs, seed=chosen.seed, backend=chosen.backend)
+NORMAL = Experiment(
+    latent_dim=chosen.latent_dim,
+    epochs=chosen.epochs,
+    seed=chosen.seed,
+    backend=chosen.backend,
+)
 EXPERIMENTS = {name: replace(NORMAL, corruption=CORRUPTIONS[name]) for name in NAMES}
 SIGMAS = {name: CORRUPTIONS[name].sigma for name in NAMES}
 
 examples = first_of_each(data.test_labels)
 clean = to_range(data.test_images[examples], NORMAL.pixel_range)
-shown = {name: CORRUPTIONS[name](clean, host.random.default_rng(chosen.seed)) for name in NAMES}
+shown = {
+    name: CORRUPTIONS[name](clean, host.random.default_rng(chosen.seed))
+    for name in NAMES
+}
 print("\nFigure 5: the three datasets, and the clean images above.")
-save(figure_images({"Normal": clean} | shown, data.test_labels[examples]), chosen, "figure5_datasets", data)
+save(
+    figure_images({"Normal": clean} | shown, data.test_labels[examples]),
+    chosen,
+    "figure5_datasets",
+    data,
+)
 
 # %% [markdown]
 # ## A prediction
@@ -57,32 +81,64 @@ save(figure_images({"Normal": clean} | shown, data.test_labels[examples]), chose
 
 # %%
 SEEDS = [chosen.seed + i for i in range(5)]
-normal = dict(train({"Normal" if seed == chosen.seed else f"Normal, seed {seed}": replace(NORMAL, seed=seed)
-                     for seed in SEEDS}, data, chosen))
+normal = dict(
+    train(
+        {
+            "Normal" if seed == chosen.seed else f"Normal, seed {seed}": replace(
+                NORMAL, seed=seed
+            )
+            for seed in SEEDS
+        },
+        data,
+        chosen,
+    )
+)
 normal = {training.experiment.seed: training for training in normal.values()}
 clean_loss = normal[chosen.seed].history[-1]
 prediction = {name: [loss + SIGMAS[name] ** 2 for loss in clean_loss] for name in NAMES}
 for name in NAMES:
-    print(f"Before training, predicted for {name}: {clean_loss[0]:.4f} + {SIGMAS[name]**2:g} = {prediction[name][0]:.4f} "
-          f"(train), {clean_loss[1]:.4f} + {SIGMAS[name]**2:g} = {prediction[name][1]:.4f} (test)")
+    print(
+        f"Before training, predicted for {name}: {clean_loss[0]:.4f} + {SIGMAS[name] ** 2:g} = {prediction[name][0]:.4f} "
+        f"(train), {clean_loss[1]:.4f} + {SIGMAS[name] ** 2:g} = {prediction[name][1]:.4f} (test)"
+    )
 
 # %% [markdown]
 # ## Training
 
 # %%
-WEAK = NAMES[0]  # the one that, by the report, "beats the clean data": it is trained from all the seeds
-jobs = EXPERIMENTS | {f"{WEAK}, seed {seed}": replace(EXPERIMENTS[WEAK], seed=seed) for seed in SEEDS[1:]}
+WEAK = NAMES[
+    0
+]  # the one that, by the report, "beats the clean data": it is trained from all the seeds
+jobs = EXPERIMENTS | {
+    f"{WEAK}, seed {seed}": replace(EXPERIMENTS[WEAK], seed=seed) for seed in SEEDS[1:]
+}
 found = dict(train(jobs, data, chosen))
-weak = {training.experiment.seed: training for name, training in found.items() if name.startswith(WEAK)}
+weak = {
+    training.experiment.seed: training
+    for name, training in found.items()
+    if name.startswith(WEAK)
+}
 trainings = {name: found[name] for name in NAMES}
 
-rows = [[name, split, predicted, ours, f"{ours - predicted:+.4f}"] for name, training in trainings.items()
-        for split, predicted, ours in zip(("train", "test"), prediction[name], training.history[-1])]
-table(["dataset", "split", "predicted", "result", "difference"], rows, "Clean loss + sigma^2, and what came of it")
+rows = [
+    [name, split, predicted, ours, f"{ours - predicted:+.4f}"]
+    for name, training in trainings.items()
+    for split, predicted, ours in zip(
+        ("train", "test"), prediction[name], training.history[-1]
+    )
+]
+table(
+    ["dataset", "split", "predicted", "result", "difference"],
+    rows,
+    "Clean loss + sigma^2, and what came of it",
+)
 
 print("\nAverage loss after each epoch (train / test)")
 for epoch in range(chosen.epochs):
-    losses = "   ".join(f"{name} {t.history[epoch][0]:.4f} / {t.history[epoch][1]:.4f}" for name, t in trainings.items())
+    losses = "   ".join(
+        f"{name} {t.history[epoch][0]:.4f} / {t.history[epoch][1]:.4f}"
+        for name, t in trainings.items()
+    )
     print(f"  {epoch + 1:3d}   {losses}")
 print("\nFigure 6: the losses.")
 save(figure_losses(trainings), chosen, "figure6_losses", data)
@@ -94,7 +150,9 @@ save(figure_losses(trainings), chosen, "figure6_losses", data)
 
 # %%
 loss_table(trainings, data, chosen, 2)
-print("Epoch 1 moves by 0.1 with the seed and is not expected to match; the last epoch is.")
+print(
+    "Epoch 1 moves by 0.1 with the seed and is not expected to match; the last epoch is."
+)
 
 # %% [markdown]
 # ## Pictures and codes
@@ -105,13 +163,26 @@ print("Epoch 1 moves by 0.1 with the seed and is not expected to match; the last
 # %%
 print("\nFigure 7: images and their reconstructions.")
 for name, training in trainings.items():
-    pictures = [shown[name], training.reconstruct(shown[name], after_first=True), training.reconstruct(shown[name])]
-    save(figure_reconstructions(name, *pictures, chosen.epochs, data.test_labels[examples]), chosen,
-         f"figure7_sigma_{SIGMAS[name]:g}", data)
+    pictures = [
+        shown[name],
+        training.reconstruct(shown[name], after_first=True),
+        training.reconstruct(shown[name]),
+    ]
+    save(
+        figure_reconstructions(
+            name, *pictures, chosen.epochs, data.test_labels[examples]
+        ),
+        chosen,
+        f"figure7_sigma_{SIGMAS[name]:g}",
+        data,
+    )
 print("\nFigure 8: t-SNE of the test images' codes (perplexity 30, random_state 307).")
 layouts = {}
 for name, training in trainings.items():
-    noisy = CORRUPTIONS[name](to_range(data.test_images, NORMAL.pixel_range), host.random.default_rng(chosen.seed))
+    noisy = CORRUPTIONS[name](
+        to_range(data.test_images, NORMAL.pixel_range),
+        host.random.default_rng(chosen.seed),
+    )
     layouts[name] = tsne(training.encode(noisy))
 save(figure_tsne(layouts, data.test_labels), chosen, "figure8_tsne", data)
 
@@ -128,24 +199,57 @@ save(figure_tsne(layouts, data.test_labels), chosen, "figure8_tsne", data)
 print(f"\nThe same two models from {len(SEEDS)} seeds")
 rows, verdicts = [], []
 for j, split in enumerate(("train", "test")):
-    a, b = (np.array([runs[seed].history[-1][j] for seed in SEEDS]) for runs in (normal, weak))
+    a, b = (
+        np.array([runs[seed].history[-1][j] for seed in SEEDS])
+        for runs in (normal, weak)
+    )
     difference = b - a
-    half = stats.t.ppf(0.975, len(SEEDS) - 1) * difference.std(ddof=1) / len(SEEDS) ** 0.5
+    half = (
+        stats.t.ppf(0.975, len(SEEDS) - 1) * difference.std(ddof=1) / len(SEEDS) ** 0.5
+    )
     low, high = difference.mean() - half, difference.mean() + half
-    rows.append([split, f"{a.mean():.4f} ± {a.std(ddof=1):.4f}", f"{b.mean():.4f} ± {b.std(ddof=1):.4f}",
-                 f"{difference.mean():+.4f}", f"[{low:+.4f}, {high:+.4f}]"])
+    rows.append(
+        [
+            split,
+            f"{a.mean():.4f} ± {a.std(ddof=1):.4f}",
+            f"{b.mean():.4f} ± {b.std(ddof=1):.4f}",
+            f"{difference.mean():+.4f}",
+            f"[{low:+.4f}, {high:+.4f}]",
+        ]
+    )
     verdicts.append((split, difference.mean(), low, high))
-table(["split", "Normal", WEAK, "difference", "95% interval"], rows,
-      f"Loss after {chosen.epochs} epochs, mean ± standard deviation over {len(SEEDS)} seeds")
+table(
+    ["split", "Normal", WEAK, "difference", "95% interval"],
+    rows,
+    f"Loss after {chosen.epochs} epochs, mean ± standard deviation over {len(SEEDS)} seeds",
+)
 
 figure, axis = plt.subplots(figsize=(6.5, 3.6))
 for seed in SEEDS:
-    axis.plot([0, 1], [normal[seed].history[-1][1], weak[seed].history[-1][1]], color="0.7", linewidth=1, zorder=0)
+    axis.plot(
+        [0, 1],
+        [normal[seed].history[-1][1], weak[seed].history[-1][1]],
+        color="0.7",
+        linewidth=1,
+        zorder=0,
+    )
 for x, (name, runs) in enumerate({"Normal": normal, WEAK: weak}.items()):
     losses = [runs[seed].history[-1][1] for seed in SEEDS]
-    axis.scatter([x] * len(SEEDS), losses, color=STYLES[name]["color"], marker=STYLES[name]["marker"], s=60, label=name)
-axis.set(xticks=[0, 1], xticklabels=["Normal", WEAK], xlim=(-0.5, 1.5), ylabel=f"test loss after {chosen.epochs} epochs",
-         title=f"Two models, {len(SEEDS)} seeds: a line joins the two of one seed")
+    axis.scatter(
+        [x] * len(SEEDS),
+        losses,
+        color=STYLES[name]["color"],
+        marker=STYLES[name]["marker"],
+        s=60,
+        label=name,
+    )
+axis.set(
+    xticks=[0, 1],
+    xticklabels=["Normal", WEAK],
+    xlim=(-0.5, 1.5),
+    ylabel=f"test loss after {chosen.epochs} epochs",
+    title=f"Two models, {len(SEEDS)} seeds: a line joins the two of one seed",
+)
 print("\nFigure 9: two models, several seeds.")
 save(figure, chosen, "figure9_seeds", data)
 
@@ -156,7 +260,7 @@ save(figure, chosen, "figure9_seeds", data)
 spread = np.array([t.history[-1][1] for t in normal.values()]).std(ddof=1)
 for split, mean, low, high in verdicts:
     if low > 0:
-        verdict = f"sigma = 0.01 is worse, by {mean:.4f}; its own sigma^2, which nobody can avoid, is {SIGMAS[WEAK]**2:g}"
+        verdict = f"sigma = 0.01 is worse, by {mean:.4f}; its own sigma^2, which nobody can avoid, is {SIGMAS[WEAK] ** 2:g}"
     elif high < 0:
         verdict = f"sigma = 0.01 is better, by {-mean:.4f}"
     else:

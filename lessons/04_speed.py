@@ -20,20 +20,37 @@ from contextlib import contextmanager, nullcontext
 from itertools import islice
 from unittest.mock import patch
 
-from common import ROOT, np, options, table  # before all others: it says what is not installed
+import joblib
 from board import Group, new_board
+from common import (
+    ROOT,
+    np,
+    options,
+    table,
+)  # before all others: it says what is not installed
 from figures import plt, save
 from sweep import huge_pages, workers
-
-import joblib
 from threadpoolctl import threadpool_limits
 
-from tinyae import Adam, AnelloAutoencoder, Conv2d, Linear, MSELoss, ReLU, Sigmoid, convolution
+from tinyae import (
+    Adam,
+    AnelloAutoencoder,
+    Conv2d,
+    Linear,
+    MSELoss,
+    ReLU,
+    Sigmoid,
+    convolution,
+)
 from tinyae.backend import choose, to_numpy
 from tinyae.patches import conv_size, links
 from tinyae.training import Experiment, Training, batches
 
-chosen = options("04_speed", "Why it is fast: timings, a profile, the machine's limits.", trains=False)
+chosen = options(
+    "04_speed",
+    "Why it is fast: timings, a profile, the machine's limits.",
+    trains=False,
+)
 rounds = 5 if chosen.quick else 15
 
 # %% [markdown]
@@ -53,7 +70,8 @@ threadpool_limits(1)
 
 def race(functions, rounds=rounds, least=0.02, warm_up=0):
     """Call {name: function} in turns; {name: milliseconds a call, one number a round}. A turn lasts `least` seconds, after
-    `warm_up` that are not counted."""
+    `warm_up` that are not counted.
+    """
     calls = {}
     for name, function in functions.items():
         function()
@@ -81,7 +99,9 @@ def quartiles(values, digits=2):
 
 
 rng = np.random.default_rng(chosen.seed)
-pixels = rng.integers(0, 256, (4 * 256, 28, 28), dtype="uint8")  # speed does not depend on what is in the pictures
+pixels = rng.integers(
+    0, 256, (4 * 256, 28, 28), dtype="uint8"
+)  # speed does not depend on what is in the pictures
 training = Training(Experiment())
 training.model.train()
 x, _ = next(training.train_batches(pixels, epoch=1))  # one batch, (256, 1, 28, 28)
@@ -94,12 +114,19 @@ def step():
 
 times = race({"a step": step, "the same step": step})
 same = times["the same step"] / times["a step"]
-table(["raced", "ms", "ratio"], [["a training step, 256 images", quartiles(times["a step"]), "1"],
-                                 ["against itself", quartiles(times["the same step"]), quartiles(same, 3)]],
-      "How exact timings are here: median (quartiles)")
+table(
+    ["raced", "ms", "ratio"],
+    [
+        ["a training step, 256 images", quartiles(times["a step"]), "1"],
+        ["against itself", quartiles(times["the same step"]), quartiles(same, 3)],
+    ],
+    "How exact timings are here: median (quartiles)",
+)
 print("A difference smaller than that last spread is no difference.")
 if np.quantile(same, 0.75) - np.quantile(same, 0.25) > 0.1:
-    print("That is a wide spread: something else is running here. Close it and start again for sharper numbers.")
+    print(
+        "That is a wide spread: something else is running here. Close it and start again for sharper numbers."
+    )
 
 # %% [markdown]
 # ## What the machine could do
@@ -112,20 +139,40 @@ if np.quantile(same, 0.75) - np.quantile(same, 0.25) > 0.1:
 # %%
 n = 1024 if chosen.quick else 2048
 square = rng.standard_normal((2, n, n), dtype="float32")
-large, small = np.ones(64 << 20, "uint8"), np.ones(1 << 20, "uint8")  # 64 MiB are more than most caches hold
+large, small = (
+    np.ones(64 << 20, "uint8"),
+    np.ones(1 << 20, "uint8"),
+)  # 64 MiB are more than most caches hold
 large_copy, small_copy = large.copy(), small.copy()
-times = race({"product": lambda: square[0] @ square[1], "large": lambda: np.copyto(large_copy, large),
-              "small": lambda: np.copyto(small_copy, small)})
+times = race(
+    {
+        "product": lambda: square[0] @ square[1],
+        "large": lambda: np.copyto(large_copy, large),
+        "small": lambda: np.copyto(small_copy, small),
+    }
+)
 gflops = 2 * n**3 / times["product"] / 1e6
-bandwidth = {size: 2 * 2**20 * mebibytes / times[size] / 1e6  # read and written
-             for size, mebibytes in (("large", 64), ("small", 1))}
-table(["one core", "measured"], [
-    [f"product of two {n} x {n} matrices, GFLOP/s", quartiles(gflops, 0)],
-    ["copying 64 MiB, GB/s read and written", quartiles(bandwidth["large"], 1)],
-    ["copying 1 MiB, GB/s read and written", quartiles(bandwidth["small"], 1)]], "The machine's limits")
-peak, speed = gflops.max(), {size: found.max() for size, found in bandwidth.items()}  # a limit is the best there was
-print(f"In the time it takes to fetch or store one float32 from main memory, it could do "
-      f"{4 * peak / speed['large']:.0f} operations.")
+bandwidth = {
+    size: 2 * 2**20 * mebibytes / times[size] / 1e6  # read and written
+    for size, mebibytes in (("large", 64), ("small", 1))
+}
+table(
+    ["one core", "measured"],
+    [
+        [f"product of two {n} x {n} matrices, GFLOP/s", quartiles(gflops, 0)],
+        ["copying 64 MiB, GB/s read and written", quartiles(bandwidth["large"], 1)],
+        ["copying 1 MiB, GB/s read and written", quartiles(bandwidth["small"], 1)],
+    ],
+    "The machine's limits",
+)
+peak, speed = (
+    gflops.max(),
+    {size: found.max() for size, found in bandwidth.items()},
+)  # a limit is the best there was
+print(
+    f"In the time it takes to fetch or store one float32 from main memory, it could do "
+    f"{4 * peak / speed['large']:.0f} operations."
+)
 
 # %% [markdown]
 # ## One convolution, three ways
@@ -146,11 +193,13 @@ spent = {}
 
 def timed(kind, function):
     """`function`, with the time it takes added to spent[kind]."""
+
     def watched(*arguments, **named):
         start = time.perf_counter()
         result = function(*arguments, **named)
         spent[kind] = spent.get(kind, 0.0) + 1e3 * (time.perf_counter() - start)
         return result
+
     return watched
 
 
@@ -169,7 +218,9 @@ def by_definition(x, weight, bias, stride, pad):
                             for j in range(K):
                                 h, w = a * stride + i - pad, b * stride + j - pad
                                 if 0 <= h < H and 0 <= w < W:
-                                    total += float(weight[o, c, i, j]) * float(x[n, c, h, w])
+                                    total += float(weight[o, c, i, j]) * float(
+                                        x[n, c, h, w]
+                                    )
                     y[n, o, a, b] = total
     return y
 
@@ -183,7 +234,9 @@ def gather(x, K, stride, pad):
     patches = np.empty((N, C, K, K, size, size), x.dtype)
     for i in range(K):
         for j in range(K):
-            patches[:, :, i, j] = padded[:, :, i:i + reach:stride, j:j + reach:stride]
+            patches[:, :, i, j] = padded[
+                :, :, i : i + reach : stride, j : j + reach : stride
+            ]
     return patches.transpose(0, 4, 5, 1, 2, 3).reshape(N * size * size, -1)
 
 
@@ -196,8 +249,10 @@ def scatter(rows, shape, K, stride, pad):
     padded = np.zeros((N, C, H + 2 * pad, W + 2 * pad), rows.dtype)
     for i in range(K):
         for j in range(K):
-            padded[:, :, i:i + reach:stride, j:j + reach:stride] += patches[:, :, i, j]
-    return padded[:, :, pad:pad + H, pad:pad + W]
+            padded[:, :, i : i + reach : stride, j : j + reach : stride] += patches[
+                :, :, i, j
+            ]
+    return padded[:, :, pad : pad + H, pad : pad + W]
 
 
 def images(rows, N, size):
@@ -217,22 +272,32 @@ def product(a, b):
 def batch_first_forward(x, weight, bias, stride, pad):
     patches = gather(x, weight.shape[-1], stride, pad)
     y = product(patches, weight.reshape(len(weight), -1).T) + bias
-    return images(y, len(x), conv_size(x.shape[2], weight.shape[-1], stride, pad)), patches
+    return images(
+        y, len(x), conv_size(x.shape[2], weight.shape[-1], stride, pad)
+    ), patches
 
 
 def batch_first_backward(dy, patches, x_shape, weight, stride, pad):
     """dx, dW, db"""
     dy = rows(dy)
     dw = product(dy.T, patches).reshape(weight.shape)
-    dx = scatter(product(dy, weight.reshape(len(weight), -1)), x_shape, weight.shape[-1], stride, pad)
+    dx = scatter(
+        product(dy, weight.reshape(len(weight), -1)),
+        x_shape,
+        weight.shape[-1],
+        stride,
+        pad,
+    )
     return dx, dw, dy.sum(axis=0)
 
 
 conv = Conv2d(8, 16, 3, stride=2, padding=1, seed=chosen.seed)
 weight, bias = conv.weight.data, conv.bias.data
-x_last = rng.standard_normal((8, 14, 14, 256), dtype="float32")    # (C, H, W, N)
+x_last = rng.standard_normal((8, 14, 14, 256), dtype="float32")  # (C, H, W, N)
 dy_last = rng.standard_normal((16, 7, 7, 256), dtype="float32")
-x_first, dy_first = (np.ascontiguousarray(np.moveaxis(a, -1, 0)) for a in (x_last, dy_last))  # (N, C, H, W)
+x_first, dy_first = (
+    np.ascontiguousarray(np.moveaxis(a, -1, 0)) for a in (x_last, dy_last)
+)  # (N, C, H, W)
 
 
 def batch_first():
@@ -250,22 +315,43 @@ def batch_last():
 for first, last in zip(batch_first(), batch_last()):
     last = np.moveaxis(last, -1, 0) if last.shape[-1] == 256 else last
     np.testing.assert_allclose(first, last, rtol=0, atol=1e-5 * abs(last).max())
-np.testing.assert_allclose(by_definition(x_first[:2], weight, bias, 2, 1), batch_first()[0][:2], rtol=0, atol=1e-5)
+np.testing.assert_allclose(
+    by_definition(x_first[:2], weight, bias, 2, 1),
+    batch_first()[0][:2],
+    rtol=0,
+    atol=1e-5,
+)
 
 few = 1 if chosen.quick else 4
-forward = race({"definition": lambda: by_definition(x_first[:few], weight, bias, 2, 1),
-                "batch first": lambda: batch_first_forward(x_first, weight, bias, 2, 1),
-                "batch last": lambda: conv.forward(x_last)})
+forward = race(
+    {
+        "definition": lambda: by_definition(x_first[:few], weight, bias, 2, 1),
+        "batch first": lambda: batch_first_forward(x_first, weight, bias, 2, 1),
+        "batch last": lambda: conv.forward(x_last),
+    }
+)
 forward["definition"] *= 256 / few  # each image costs the same
 both = race({"batch first": batch_first, "batch last": batch_last})
 multiplications = 256 * 16 * 49 * 72
 
-names = {"definition": "the definition, as loops", "batch first": "im2col, batch first (N, C, H, W)",
-         "batch last": "im2col, batch last (C, H, W, N)"}
-table(["", "forward, ms", "GFLOP/s", "forward and backward, ms"],
-      [[text, quartiles(forward[name]), f"{2 * multiplications / np.median(forward[name]) / 1e6:.3g}",
-        quartiles(both[name]) if name in both else "-"] for name, text in names.items()],
-      f"One convolution, 256 images (the loops: {few} of them, times {256 // few})")
+names = {
+    "definition": "the definition, as loops",
+    "batch first": "im2col, batch first (N, C, H, W)",
+    "batch last": "im2col, batch last (C, H, W, N)",
+}
+table(
+    ["", "forward, ms", "GFLOP/s", "forward and backward, ms"],
+    [
+        [
+            text,
+            quartiles(forward[name]),
+            f"{2 * multiplications / np.median(forward[name]) / 1e6:.3g}",
+            quartiles(both[name]) if name in both else "-",
+        ]
+        for name, text in names.items()
+    ],
+    f"One convolution, 256 images (the loops: {few} of them, times {256 // few})",
+)
 
 # %% [markdown]
 # Where do the two spend it? The functions that multiply and those that copy are replaced, for a moment, by ones that
@@ -285,42 +371,103 @@ def parts(function, watch):
             function()
             total = 1e3 * (time.perf_counter() - start)
             calls.append(dict(spent, rest=total - sum(spent.values())))
-    return {kind: float(np.median([call.get(kind, 0.0) for call in calls])) for kind in ("products", "copies", "rest")}
+    return {
+        kind: float(np.median([call.get(kind, 0.0) for call in calls]))
+        for kind in ("products", "copies", "rest")
+    }
 
 
 def watched(module, kinds):
     """In `module`, while this lasts, time every function in {kind: [names]}."""
-    return patch.multiple(module, **{name: timed(kind, getattr(module, name)) for kind, found in kinds.items()
-                                     for name in found})
+    return patch.multiple(
+        module,
+        **{
+            name: timed(kind, getattr(module, name))
+            for kind, found in kinds.items()
+            for name in found
+        },
+    )
 
 
 KINDS = {"products": ["product", "outer_sum"], "copies": ["im2col", "col2im"]}
-split = {"batch first": parts(batch_first, watched(here, {"products": ["product"],
-                                                          "copies": ["gather", "scatter", "images", "rows"]})),
-         "batch last": parts(batch_last, watched(convolution, KINDS))}
+split = {
+    "batch first": parts(
+        batch_first,
+        watched(
+            here,
+            {
+                "products": ["product"],
+                "copies": ["gather", "scatter", "images", "rows"],
+            },
+        ),
+    ),
+    "batch last": parts(batch_last, watched(convolution, KINDS)),
+}
 
-COLORS = {"products": "#0072B2", "copies": "#E69F00", "rest": "#999999"}  # Okabe and Ito's, as everywhere
-LABELS = {"products": "matrix products", "copies": "copies (patches, transposes)", "rest": "element-wise passes"}
+COLORS = {
+    "products": "#0072B2",
+    "copies": "#E69F00",
+    "rest": "#999999",
+}  # Okabe and Ito's, as everywhere
+LABELS = {
+    "products": "matrix products",
+    "copies": "copies (patches, transposes)",
+    "rest": "element-wise passes",
+}
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.6), width_ratios=[1, 1.1])
 for place, (name, times) in enumerate(forward.items()):
     low, middle, high = np.quantile(times, [0.25, 0.5, 0.75])
-    left.errorbar(middle, place, xerr=[[middle - low], [high - middle]], fmt="ko", capsize=4, markersize=8)
-    left.annotate(f"{middle:,.{0 if middle > 100 else 2}f} ms", (middle, place), (0, 10), textcoords="offset points",
-                  ha="center")
-left.set(xscale="log", xlabel="milliseconds for 256 images (logarithmic)", yticks=range(3),
-         yticklabels=["the definition,\nas loops", "im2col,\nbatch first", "im2col,\nbatch last"], ylim=(2.5, -0.7),
-         xlim=(np.median(forward["batch last"]) / 4, 4 * np.median(forward["definition"])), title="Forward")
+    left.errorbar(
+        middle,
+        place,
+        xerr=[[middle - low], [high - middle]],
+        fmt="ko",
+        capsize=4,
+        markersize=8,
+    )
+    left.annotate(
+        f"{middle:,.{0 if middle > 100 else 2}f} ms",
+        (middle, place),
+        (0, 10),
+        textcoords="offset points",
+        ha="center",
+    )
+left.set(
+    xscale="log",
+    xlabel="milliseconds for 256 images (logarithmic)",
+    yticks=range(3),
+    yticklabels=[
+        "the definition,\nas loops",
+        "im2col,\nbatch first",
+        "im2col,\nbatch last",
+    ],
+    ylim=(2.5, -0.7),
+    xlim=(np.median(forward["batch last"]) / 4, 4 * np.median(forward["definition"])),
+    title="Forward",
+)
 left.xaxis.set_major_formatter("{x:,g}")
 left.grid(axis="x", color="#DDDDDD", lw=0.8)
 left.set_axisbelow(True)
 for place, times in enumerate(split.values()):
     start = 0.0
     for kind, value in times.items():
-        right.barh(place, value, left=start, color=COLORS[kind], height=0.6, label=LABELS[kind] if place == 0 else None)
+        right.barh(
+            place,
+            value,
+            left=start,
+            color=COLORS[kind],
+            height=0.6,
+            label=LABELS[kind] if place == 0 else None,
+        )
         start += value
-right.set(xlabel="milliseconds for 256 images", title="Forward and both gradients", yticks=range(2),
-          yticklabels=["im2col,\nbatch first", "im2col,\nbatch last"], ylim=(1.5, -1.1))
+right.set(
+    xlabel="milliseconds for 256 images",
+    title="Forward and both gradients",
+    yticks=range(2),
+    yticklabels=["im2col,\nbatch first", "im2col,\nbatch last"],
+    ylim=(1.5, -1.1),
+)
 right.legend(loc="upper right")
 print("\nFigure 1: one convolution, three ways.")
 save(figure, chosen, "figure1_three_ways")
@@ -376,17 +523,35 @@ steps(5); steps(n)
 found, at_once = {"4 kB": [], "2 MB": []}, min(joblib.cpu_count(), 4)
 for _ in range(2 if chosen.quick else 5):
     arguments = [sys.executable, "-c", CHILD, str(ROOT), "10" if chosen.quick else "40"]
-    child = lambda _: subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
+    child = lambda _: (
+        subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
+    )
     for page, setting in (("4 kB", nullcontext), ("2 MB", huge_pages)):
         with setting(), ThreadPoolExecutor(at_once) as side_by_side:
-            found[page] += [[float(word) for word in printed.split()] for printed in side_by_side.map(child, range(at_once))]
+            found[page] += [
+                [float(word) for word in printed.split()]
+                for printed in side_by_side.map(child, range(at_once))
+            ]
 begins, lines = np.array(found["4 kB"])[:, 2], []
 for page in found:
     _, _, before, faults_before, _, _, after, faults_after = np.array(found[page]).T
-    for when, ms, fetched in (("as a process begins", before, faults_before),
-                              ("after an array of 32 MiB was freed", after, faults_after)):
-        lines.append([f"{when}, pages of {page}", quartiles(ms), quartiles(fetched, 0), quartiles(ms / begins, 3)])
-table(["one step", "ms", "pages fetched", "ratio"], lines, f"The cost of memory, {2 * len(begins)} processes, {at_once} at a time")
+    for when, ms, fetched in (
+        ("as a process begins", before, faults_before),
+        ("after an array of 32 MiB was freed", after, faults_after),
+    ):
+        lines.append(
+            [
+                f"{when}, pages of {page}",
+                quartiles(ms),
+                quartiles(fetched, 0),
+                quartiles(ms / begins, 3),
+            ]
+        )
+table(
+    ["one step", "ms", "pages fetched", "ratio"],
+    lines,
+    f"The cost of memory, {2 * len(begins)} processes, {at_once} at a time",
+)
 # (In this process a Training was made at the start, and `tinyae.training.Training` does just that.)
 
 # %% [markdown]
@@ -408,6 +573,7 @@ table(["one step", "ms", "pages fetched", "ratio"], lines, f"The cost of memory,
 # * *ReLU by where*, and the like: the same result by another of NumPy's functions. Which one is fast can only be
 #   measured.
 
+
 # %%
 def one_product(a, b):
     return a.reshape(len(a), -1) @ b.reshape(len(b), -1).T
@@ -420,7 +586,10 @@ def position_products(a, b):
 
 
 def col2im_by_adding(cols, shape, kernel_size, stride, padding):
-    x, cols = np.zeros(shape, cols.dtype), cols.reshape(shape[0], *kernel_size, *cols.shape[1:])
+    x, cols = (
+        np.zeros(shape, cols.dtype),
+        cols.reshape(shape[0], *kernel_size, *cols.shape[1:]),
+    )
     for i, j, a, b, h, w in links(*shape[1:3], kernel_size, stride, padding):
         x[:, h, w] += cols[:, i, j, a, b]
     return x
@@ -433,7 +602,9 @@ def padded_im2col(x, kernel_size, stride, padding):
     cols = np.empty((len(x), kh, kw, OH, OW, x.shape[-1]), x.dtype)
     for i in range(kh):
         for j in range(kw):
-            cols[:, i, j] = padded[:, i:i + sh * (OH - 1) + 1:sh, j:j + sw * (OW - 1) + 1:sw]
+            cols[:, i, j] = padded[
+                :, i : i + sh * (OH - 1) + 1 : sh, j : j + sw * (OW - 1) + 1 : sw
+            ]
     return cols.reshape(-1, OH, OW, x.shape[-1])
 
 
@@ -456,7 +627,9 @@ def relu_backward(self, dy):
 
 def window_im2col(x, kernel_size, stride, padding):
     padded = np.pad(x, ((0, 0), *((p, p) for p in padding), (0, 0)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, kernel_size, axis=(1, 2))[:, ::stride[0], ::stride[1]]
+    windows = np.lib.stride_tricks.sliding_window_view(
+        padded, kernel_size, axis=(1, 2)
+    )[:, :: stride[0], :: stride[1]]
     C, OH, OW, N, *_ = windows.shape
     return windows.transpose(0, 4, 5, 1, 2, 3).reshape(-1, OH, OW, N)
 
@@ -480,7 +653,9 @@ def sigmoid_tanh(self, x):
 def bias_product(self, dy, dw):
     """The bias's gradient as a product with a vector of ones, in place of a sum."""
     self.weight.grad = dw.reshape(self.weight.data.shape)
-    self.bias.grad = (dy.reshape(len(dy), 1, -1) @ np.ones((dy[0].size, 1), dy.dtype))[:, 0, 0]
+    self.bias.grad = (dy.reshape(len(dy), 1, -1) @ np.ones((dy[0].size, 1), dy.dtype))[
+        :, 0, 0
+    ]
 
 
 class SeparateAdams:
@@ -501,29 +676,47 @@ double.optimizer = Adam(double.model.parameters(), weight_decay=1e-5)
 x_double = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 0, -1), "float64"), -1, 0)
 
 UNDONE = {
-    "weight gradient as one product": lambda: patch.multiple(convolution, outer_sum=one_product),
-    "patches all added, none copied": lambda: patch.multiple(convolution, col2im=col2im_by_adding),
+    "weight gradient as one product": lambda: patch.multiple(
+        convolution, outer_sum=one_product
+    ),
+    "patches all added, none copied": lambda: patch.multiple(
+        convolution, col2im=col2im_by_adding
+    ),
     "padding as a copy": lambda: patch.multiple(convolution, im2col=padded_im2col),
-    "input gradient of layer 1": lambda: patch.multiple(AnelloAutoencoder, backward=with_input_gradient),
+    "input gradient of layer 1": lambda: patch.multiple(
+        AnelloAutoencoder, backward=with_input_gradient
+    ),
     "float64": nullcontext,
 }
 TRIED = {
-    "ReLU by maximum": lambda: patch.multiple(ReLU, forward=relu_maximum, backward=relu_backward),
-    "ReLU by where": lambda: patch.multiple(ReLU, forward=relu_where, backward=relu_where_backward),
+    "ReLU by maximum": lambda: patch.multiple(
+        ReLU, forward=relu_maximum, backward=relu_backward
+    ),
+    "ReLU by where": lambda: patch.multiple(
+        ReLU, forward=relu_where, backward=relu_where_backward
+    ),
     "sigmoid by tanh": lambda: patch.multiple(Sigmoid, forward=sigmoid_tanh),
-    "patches by sliding_window_view": lambda: patch.multiple(convolution, im2col=window_im2col),
-    "weight gradient for each position": lambda: patch.multiple(convolution, outer_sum=position_products),
-    "bias gradients as products": lambda: patch.multiple(convolution._Convolution, store_gradients=bias_product),
+    "patches by sliding_window_view": lambda: patch.multiple(
+        convolution, im2col=window_im2col
+    ),
+    "weight gradient for each position": lambda: patch.multiple(
+        convolution, outer_sum=position_products
+    ),
+    "bias gradients as products": lambda: patch.multiple(
+        convolution._Convolution, store_gradients=bias_product
+    ),
     "an Adam for each parameter": lambda: patch.multiple(training, optimizer=separate),
 }
 
 
 def steps(change, n=3, who=training, x=x):
     """A function that takes n training steps with a change in place."""
+
     def run():
         with change():
             for _ in range(n):
                 who.train_step(x, x)
+
     return run
 
 
@@ -532,11 +725,15 @@ def gradients(change):
     with change():
         loss = training.loss.forward(training.model.forward(x), x)
         training.model.backward(training.loss.backward(), input_grad=False)
-        return np.concatenate([[loss], *(g.ravel() for g in training.model.gradients().values())])
+        return np.concatenate(
+            [[loss], *(g.ravel() for g in training.model.gradients().values())]
+        )
 
 
 for name, change in (UNDONE | TRIED).items():
-    np.testing.assert_allclose(gradients(change), gradients(nullcontext), rtol=0, atol=1e-5, err_msg=name)
+    np.testing.assert_allclose(
+        gradients(change), gradients(nullcontext), rtol=0, atol=1e-5, err_msg=name
+    )
 
 changes = {"as it is": nullcontext, "again": nullcontext} | UNDONE | TRIED
 racers = {name: steps(change) for name, change in changes.items()}
@@ -545,22 +742,52 @@ times = race(racers, rounds=2 * rounds)
 as_it_is = times.pop("as it is")
 ratios = {name: found / as_it_is for name, found in times.items()}
 same = ratios.pop("again")
-table(["change", "what", "step time, ratio"],
-      [["none", "against itself", quartiles(same, 3)]]
-      + [[name, "undone" if name in UNDONE else "tried", quartiles(found, 3)] for name, found in ratios.items()],
-      f"One change at a time; the step as it is takes {quartiles(as_it_is / 3)} ms")
+table(
+    ["change", "what", "step time, ratio"],
+    [["none", "against itself", quartiles(same, 3)]]
+    + [
+        [name, "undone" if name in UNDONE else "tried", quartiles(found, 3)]
+        for name, found in ratios.items()
+    ],
+    f"One change at a time; the step as it is takes {quartiles(as_it_is / 3)} ms",
+)
 
 figure, axis = plt.subplots(figsize=(8.5, 4.2))
 for place, (name, found) in enumerate(ratios.items()):
     low, middle, high = np.quantile(found, [0.25, 0.5, 0.75])
     color = "#0072B2" if name in UNDONE else "#E69F00"
-    axis.errorbar(middle, place, xerr=[[middle - low], [high - middle]], fmt="o", color=color, capsize=4, markersize=7)
-    axis.annotate(f"{middle:.2f}", (middle, place), (0, 8), textcoords="offset points", ha="center", fontsize=10)
-axis.axvspan(*np.quantile(same, [0.25, 0.75]), color="#CCCCCC", alpha=0.7, lw=0, label="the step against itself")
+    axis.errorbar(
+        middle,
+        place,
+        xerr=[[middle - low], [high - middle]],
+        fmt="o",
+        color=color,
+        capsize=4,
+        markersize=7,
+    )
+    axis.annotate(
+        f"{middle:.2f}",
+        (middle, place),
+        (0, 8),
+        textcoords="offset points",
+        ha="center",
+        fontsize=10,
+    )
+axis.axvspan(
+    *np.quantile(same, [0.25, 0.75]),
+    color="#CCCCCC",
+    alpha=0.7,
+    lw=0,
+    label="the step against itself",
+)
 axis.axvline(1, color="black", lw=1)
 axis.plot([], [], "o", color="#0072B2", label="in the source, undone here")
 axis.plot([], [], "o", color="#E69F00", label="not in the source, tried here")
-axis.set(yticks=range(len(ratios)), yticklabels=list(ratios), xlabel="time of a training step, ratio (quartiles)")
+axis.set(
+    yticks=range(len(ratios)),
+    yticklabels=list(ratios),
+    xlabel="time of a training step, ratio (quartiles)",
+)
 axis.set_ylim(len(ratios) - 0.5, -0.8)
 axis.legend(loc="lower right")
 print("\nFigure 2: one change at a time.")
@@ -578,6 +805,7 @@ save(figure, chosen, "figure2_one_change")
 # part. Each convolution and Linear, but for the two smallest, stands there twice, at the operations for each byte
 # that its products do, reading both operands and writing the result: a filled mark for the products alone, and below it, hollow, the layer
 # as a whole. What lies between the two are copies and passes, which do no operations that count.
+
 
 # %%
 def describe(layer):
@@ -602,35 +830,57 @@ def profile(n):
             start = time.perf_counter()
             result = original(*arguments, **named)
             total = 1e3 * (time.perf_counter() - start)
-            entry = seen[-1].setdefault(name, {"products": 0.0, "copies": 0.0, "rest": 0.0})
+            entry = seen[-1].setdefault(
+                name, {"products": 0.0, "copies": 0.0, "rest": 0.0}
+            )
             if isinstance(target, Linear):
                 spent["products"] = total  # its bias is a hundredth of it
             for kind in ("products", "copies"):
                 entry[kind] += spent.get(kind, 0.0)
-            entry["rest"] += total - spent.get("products", 0.0) - spent.get("copies", 0.0)
+            entry["rest"] += (
+                total - spent.get("products", 0.0) - spent.get("copies", 0.0)
+            )
             if method == "forward" and name in layers:
                 shapes[name] = arguments[0].shape, result.shape
             return result
+
         return patch.object(target, method, watched)
 
     layers = [layer for _, layer in training.model.leaves()]
-    watches = [watch(layer, layer, method) for layer in layers for method in ("forward", "backward")]
-    watches += [watch("loss", training.loss, "forward"), watch("loss", training.loss, "backward"),
-                watch("Adam", training.optimizer, "step"), watched(convolution, KINDS)]
+    watches = [
+        watch(layer, layer, method)
+        for layer in layers
+        for method in ("forward", "backward")
+    ]
+    watches += [
+        watch("loss", training.loss, "forward"),
+        watch("loss", training.loss, "backward"),
+        watch("Adam", training.optimizer, "step"),
+        watched(convolution, KINDS),
+    ]
     for each in watches:
         each.start()
     try:
         for _ in range(n):
             seen.append({})
             start = time.perf_counter()
-            (x, target), = islice(training.train_batches(pixels, epoch=1), 1)
-            seen[-1]["next batch"] = {"products": 0.0, "copies": 0.0, "rest": 1e3 * (time.perf_counter() - start)}
+            ((x, target),) = islice(training.train_batches(pixels, epoch=1), 1)
+            seen[-1]["next batch"] = {
+                "products": 0.0,
+                "copies": 0.0,
+                "rest": 1e3 * (time.perf_counter() - start),
+            }
             training.train_step(x, target)
     finally:
         for each in reversed(watches):
             each.stop()
-    return {name: {kind: float(np.median([one[name][kind] for one in seen[n // 5:]])) for kind in COLORS}
-            for name in seen[-1]}, shapes
+    return {
+        name: {
+            kind: float(np.median([one[name][kind] for one in seen[n // 5 :]]))
+            for kind in COLORS
+        }
+        for name in seen[-1]
+    }, shapes
 
 
 found, shapes = profile(rounds * 8)
@@ -638,9 +888,11 @@ order = [*(layer for _, layer in training.model.leaves()), "loss", "Adam", "next
 total = sum(sum(found[layer].values()) for layer in order)
 shown = [layer for layer in order if sum(found[layer].values()) > 0.004 * total]
 share = {kind: sum(found[layer][kind] for layer in order) / total for kind in COLORS}
-table(["kind of work", "ms a step", "share"],
-      [[LABELS[kind], share[kind] * total, f"{share[kind]:.0%}"] for kind in COLORS],
-      "A training step, by kind of work")
+table(
+    ["kind of work", "ms a step", "share"],
+    [[LABELS[kind], share[kind] * total, f"{share[kind]:.0%}"] for kind in COLORS],
+    "A training step, by kind of work",
+)
 
 
 def work(layer):
@@ -652,8 +904,13 @@ def work(layer):
     else:
         small = after if isinstance(layer, Conv2d) else before
         height, positions = small[0], small[1] * small[2] * N
-        width = layer.weight.data.size // height  # the weight as a matrix: height x width
-    one = 2 * height * width * positions, layer.weight.data.itemsize * (height * width + (height + width) * positions)
+        width = (
+            layer.weight.data.size // height
+        )  # the weight as a matrix: height x width
+    one = (
+        2 * height * width * positions,
+        layer.weight.data.itemsize * (height * width + (height + width) * positions),
+    )
     times = 2 if layer is order[0] else 3  # the first layer has no input gradient
     return times * one[0], times * one[1]
 
@@ -662,43 +919,103 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(13, 6.6), width_ratios=[1.15
 for place, layer in enumerate(shown):
     start = 0.0
     for kind in COLORS:
-        left.barh(place, found[layer][kind], left=start, color=COLORS[kind], height=0.75,
-                  label=LABELS[kind] if place == 0 else None)
+        left.barh(
+            place,
+            found[layer][kind],
+            left=start,
+            color=COLORS[kind],
+            height=0.75,
+            label=LABELS[kind] if place == 0 else None,
+        )
         start += found[layer][kind]
-left.set(yticks=range(len(shown)), xlabel="milliseconds, forward + backward", title=f"A step: {total:.1f} ms",
-         yticklabels=[layer if isinstance(layer, str) else describe(layer) for layer in shown])
+left.set(
+    yticks=range(len(shown)),
+    xlabel="milliseconds, forward + backward",
+    title=f"A step: {total:.1f} ms",
+    yticklabels=[
+        layer if isinstance(layer, str) else describe(layer) for layer in shown
+    ],
+)
 left.set_ylim(len(shown) - 0.4, -0.6)
 left.legend(loc="lower right")
 
 intensity = np.geomspace(0.8, 100, 200)
 for size, style, where in (("small", "--", "cache"), ("large", "-", "main memory")):
-    right.plot(intensity, np.minimum(peak, intensity * speed[size]), style, color="black", lw=1.5,
-               label=f"roof, {where} ({speed[size]:.0f} GB/s)")
-weighted = [layer for layer in order if layer in shapes and hasattr(layer, "weight") and layer.weight.data.ndim > 1]
-large = [layer for layer in weighted if work(layer)[0] > 1e7]  # the two smallest, 128 to 4 and back, are all overhead
+    right.plot(
+        intensity,
+        np.minimum(peak, intensity * speed[size]),
+        style,
+        color="black",
+        lw=1.5,
+        label=f"roof, {where} ({speed[size]:.0f} GB/s)",
+    )
+weighted = [
+    layer
+    for layer in order
+    if layer in shapes and hasattr(layer, "weight") and layer.weight.data.ndim > 1
+]
+large = [
+    layer for layer in weighted if work(layer)[0] > 1e7
+]  # the two smallest, 128 to 4 and back, are all overhead
 marks = dict(zip(large, "osD^vPXp"))
 for layer, mark in marks.items():
     operations, moved = work(layer)
-    alone, whole = operations / found[layer]["products"] / 1e6, operations / sum(found[layer].values()) / 1e6
+    alone, whole = (
+        operations / found[layer]["products"] / 1e6,
+        operations / sum(found[layer].values()) / 1e6,
+    )
     color = {Conv2d: "#0072B2", Linear: "#009E73"}.get(type(layer), "#D55E00")
-    right.plot([operations / moved] * 2, [alone, whole], "-", color=color, lw=1, alpha=0.6)
-    right.plot(operations / moved, alone, mark, color=color, markersize=8, label=describe(layer))
-    right.plot(operations / moved, whole, mark, color=color, markersize=8, markerfacecolor="white")
-right.set(xscale="log", yscale="log", xlabel="operations for each byte moved", ylabel="GFLOP/s, one core",
-          xlim=(0.8, 100), ylim=(peak / 30, 1.5 * peak),
-          title="The roofline: products alone (filled), the whole layer (hollow)")
+    right.plot(
+        [operations / moved] * 2, [alone, whole], "-", color=color, lw=1, alpha=0.6
+    )
+    right.plot(
+        operations / moved,
+        alone,
+        mark,
+        color=color,
+        markersize=8,
+        label=describe(layer),
+    )
+    right.plot(
+        operations / moved,
+        whole,
+        mark,
+        color=color,
+        markersize=8,
+        markerfacecolor="white",
+    )
+right.set(
+    xscale="log",
+    yscale="log",
+    xlabel="operations for each byte moved",
+    ylabel="GFLOP/s, one core",
+    xlim=(0.8, 100),
+    ylim=(peak / 30, 1.5 * peak),
+    title="The roofline: products alone (filled), the whole layer (hollow)",
+)
 right.set_xticks(ticks := [1, 3, 10, 30, 100], ticks)
-right.set_yticks(ticks := [t for t in (1, 3, 10, 30, 100, 300, 1000) if peak / 30 < t < 1.5 * peak], ticks)
+right.set_yticks(
+    ticks := [t for t in (1, 3, 10, 30, 100, 300, 1000) if peak / 30 < t < 1.5 * peak],
+    ticks,
+)
 right.minorticks_off()
-right.annotate(f"peak, {peak:.0f} GFLOP/s", (90, peak), (0, 5), textcoords="offset points", ha="right")
+right.annotate(
+    f"peak, {peak:.0f} GFLOP/s",
+    (90, peak),
+    (0, 5),
+    textcoords="offset points",
+    ha="right",
+)
 right.legend(loc="lower right", fontsize=10)
 print("\nFigure 3: a training step, layer by layer, and the machine's roof.")
 save(figure, chosen, "figure3_profile")
 
 operations = sum(work(layer)[0] for layer in weighted)
-print(f"The products of a step are {operations / 1e6:.0f} MFLOP. At the machine's peak they alone would take "
-      f"{operations / peak / 1e6:.1f} ms; the step takes {total:.1f} ms, {total * peak * 1e6 / operations:.1f} times "
-      "that.")
+print(
+    f"The products of a step are {operations / 1e6:.0f} MFLOP. At the machine's peak they alone would take "
+    f"{operations / peak / 1e6:.1f} ms; the step takes {total:.1f} ms, {total * peak * 1e6 / operations:.1f} times "
+    "that."
+)
 
 # %% [markdown]
 # ## PyTorch beside it
@@ -717,7 +1034,9 @@ try:
     import torch
 except ImportError:
     torch = None
-    print("PyTorch is not installed, so it is left out here: pip install torch, and run this again.")
+    print(
+        "PyTorch is not installed, so it is left out here: pip install torch, and run this again."
+    )
 
 cores = joblib.cpu_count()
 
@@ -734,21 +1053,42 @@ def torch_step(layout):
     """A function that takes one training step of the same network in PyTorch."""
     nn = torch.nn
     model = nn.Sequential(
-        nn.Conv2d(1, 8, 3, stride=2, padding=1), nn.ReLU(),
-        nn.Conv2d(8, 16, 3, stride=2, padding=1), nn.BatchNorm2d(16), nn.ReLU(),
-        nn.Conv2d(16, 32, 3, stride=2), nn.ReLU(),
-        nn.Flatten(), nn.Linear(288, 128), nn.ReLU(), nn.Linear(128, 4),
-        nn.Linear(4, 128), nn.ReLU(), nn.Linear(128, 288), nn.ReLU(), nn.Unflatten(1, (32, 3, 3)),
-        nn.ConvTranspose2d(32, 16, 3, stride=2), nn.BatchNorm2d(16), nn.ReLU(),
-        nn.ConvTranspose2d(16, 8, 3, stride=2, padding=1, output_padding=1), nn.BatchNorm2d(8), nn.ReLU(),
-        nn.ConvTranspose2d(8, 1, 3, stride=2, padding=1, output_padding=1), nn.Sigmoid()).to(memory_format=layout)
-    adam, loss = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=1e-5), nn.MSELoss()
+        nn.Conv2d(1, 8, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(8, 16, 3, stride=2, padding=1),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.Conv2d(16, 32, 3, stride=2),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(288, 128),
+        nn.ReLU(),
+        nn.Linear(128, 4),
+        nn.Linear(4, 128),
+        nn.ReLU(),
+        nn.Linear(128, 288),
+        nn.ReLU(),
+        nn.Unflatten(1, (32, 3, 3)),
+        nn.ConvTranspose2d(32, 16, 3, stride=2),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.ConvTranspose2d(16, 8, 3, stride=2, padding=1, output_padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.ConvTranspose2d(8, 1, 3, stride=2, padding=1, output_padding=1),
+        nn.Sigmoid(),
+    ).to(memory_format=layout)
+    adam, loss = (
+        torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=1e-5),
+        nn.MSELoss(),
+    )
     batch = torch.tensor(np.ascontiguousarray(x)).contiguous(memory_format=layout)
 
     def step():
         adam.zero_grad()
         loss(model(batch), batch).backward()
         adam.step()
+
     return step
 
 
@@ -760,8 +1100,15 @@ lines = []
 for n in sorted({1, cores}):
     with threads(n):
         times = race(racers, least=0.1, warm_up=0.2 if n > 1 else 0)
-    lines += [[name, str(n), quartiles(found), quartiles(found / times["tinyae"])] for name, found in times.items()]
-table(["a training step", "cores", "ms", "ratio to tinyae"], lines, "256 images: forward, loss, backward, Adam")
+    lines += [
+        [name, str(n), quartiles(found), quartiles(found / times["tinyae"])]
+        for name, found in times.items()
+    ]
+table(
+    ["a training step", "cores", "ms", "ratio to tinyae"],
+    lines,
+    "256 images: forward, loss, backward, Adam",
+)
 
 # %% [markdown]
 # ## One model on several cores
@@ -773,6 +1120,7 @@ table(["a training step", "cores", "ms", "ratio to tinyae"], lines, "256 images:
 # 13 times a step (two forward and two backward in each of three batch norms, and the gradient), through memory that
 # they share (`lessons/board.py`); then all make the same step, and their copies stay equal. Several trainings of one
 # process each, as in the other lessons, need not wait for each other at all and are faster still.
+
 
 # %%
 def epochs(rank, size, blas_threads, board):
@@ -793,17 +1141,38 @@ size = 2 ** int(np.log2(min(cores, 8)))  # parts of a batch must be of one size
 if size == 1:
     print("Left out: there is one core here.")
 else:
-    names = ["one process, products on one core", f"one process, products on {size} cores", f"{size} processes"]
+    names = [
+        "one process, products on one core",
+        f"one process, products on {size} cores",
+        f"{size} processes",
+    ]
     found = {name: [] for name in names}
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, workers(size) as carry_out:
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        workers(size) as carry_out,
+    ):
         for turn in range(3):
             for name, members, blas_threads in zip(names, (1, 1, size), (1, size, 1)):
                 board = new_board(members, f"{folder}/{turn}-{members}-{blas_threads}")
-                jobs = (joblib.delayed(epochs)(rank, members, blas_threads, board) for rank in range(members))
-                found[name] += list(np.max(list(carry_out(jobs)), axis=0))  # an epoch is done when the last is
-    table(["a training step of 256 images", "ms", "ratio"],
-          [[name, quartiles(found[name]), quartiles(np.array(found[name]) / found[names[0]])] for name in names],
-          "One model on several cores: shuffling and normalising included")
+                jobs = (
+                    joblib.delayed(epochs)(rank, members, blas_threads, board)
+                    for rank in range(members)
+                )
+                found[name] += list(
+                    np.max(list(carry_out(jobs)), axis=0)
+                )  # an epoch is done when the last is
+    table(
+        ["a training step of 256 images", "ms", "ratio"],
+        [
+            [
+                name,
+                quartiles(found[name]),
+                quartiles(np.array(found[name]) / found[names[0]]),
+            ]
+            for name in names
+        ],
+        "One model on several cores: shuffling and normalising included",
+    )
 
 # %% [markdown]
 # ## On a GPU
@@ -812,6 +1181,7 @@ else:
 # for a small batch is the time to *launch* some hundred small computations one after the other; it hardly grows until
 # the batch is large enough to fill the device. (A launch returns at once: a timing must read something back, here the
 # loss.)
+
 
 # %%
 def step_on(backend, N):
@@ -828,11 +1198,26 @@ if chosen.backend == "numpy":
 else:
     lines = []
     for N in (256, 1024, 4096):
-        times = race({name: step_on(name, N) for name in ("numpy", chosen.backend)}, rounds=5)
-        lines.append([f"{N:,} images", *(quartiles(found) for found in times.values()),
-                      quartiles(times["numpy"] / times[chosen.backend], 1)])
-    table(["a training step", "NumPy, one core, ms", f"{chosen.backend}, ms", "times as fast"], lines,
-          "The same lines on a GPU")
+        times = race(
+            {name: step_on(name, N) for name in ("numpy", chosen.backend)}, rounds=5
+        )
+        lines.append(
+            [
+                f"{N:,} images",
+                *(quartiles(found) for found in times.values()),
+                quartiles(times["numpy"] / times[chosen.backend], 1),
+            ]
+        )
+    table(
+        [
+            "a training step",
+            "NumPy, one core, ms",
+            f"{chosen.backend}, ms",
+            "times as fast",
+        ],
+        lines,
+        "The same lines on a GPU",
+    )
 
 # %% [markdown]
 # ## What was tried, and what it gained
@@ -844,43 +1229,159 @@ else:
 # %%
 RECORDED = {  # when and where: [(what, step time compared with the code without it, verdict), ...]
     "23 November 2026: one core of an AMD EPYC (Zen 5)": [
-        ("free one array of 32 MiB once, so that glibc keeps memory", "0.91", "fetched pages 430 to 0 a step"),
-        ("the same through glibc's mallopt, both thresholds", "0.92", "the same gain, needs ctypes"),
-        ("mallopt, M_MMAP_THRESHOLD 32 MiB alone", "1.35", "left out: it stops glibc from learning"),
-        ("mallopt, M_TRIM_THRESHOLD 1 GiB alone", "3.9", "left out: the same, and worse"),
-        ("im2col: zeros only where the padding is", "1.00", "left out (the same on the Zen 3 machine)"),
+        (
+            "free one array of 32 MiB once, so that glibc keeps memory",
+            "0.91",
+            "fetched pages 430 to 0 a step",
+        ),
+        (
+            "the same through glibc's mallopt, both thresholds",
+            "0.92",
+            "the same gain, needs ctypes",
+        ),
+        (
+            "mallopt, M_MMAP_THRESHOLD 32 MiB alone",
+            "1.35",
+            "left out: it stops glibc from learning",
+        ),
+        (
+            "mallopt, M_TRIM_THRESHOLD 1 GiB alone",
+            "3.9",
+            "left out: the same, and worse",
+        ),
+        (
+            "im2col: zeros only where the padding is",
+            "1.00",
+            "left out (the same on the Zen 3 machine)",
+        ),
         ("im2col: only the edges zeroed", "1.03", "left out"),
         ("products in chunks that fit the cache", "1.00", "left out"),
-        ("no checks of shapes and types", "0.98", "left out: they catch a beginner's every mistake")],
+        (
+            "no checks of shapes and types",
+            "0.98",
+            "left out: they catch a beginner's every mistake",
+        ),
+    ],
     "24 November 2026: two cores of an AMD EPYC (Zen 3, no AVX-512)": [
-        ("weight gradient for each row of positions, not for each position", "0.98", "kept"),
-        ("and geometry worked out once, ReLU by clip and mask, first patches copied, fewer checks", "0.92", "kept"),
-        ("what was kept given up as backward passes", "0.99", "left out: a second backward would fail"),
-        ("two Python threads, each with half the batch", "0.88", "left out: batch norm would have to wait for both"),
-        ("col2im by channels, or rows and columns apart", "1.0 to 1.7 of col2im", "left out"),
-        ("products by kernel row or offset, patches never whole", "1.0 to 1.2 of the layer", "left out")],
+        (
+            "weight gradient for each row of positions, not for each position",
+            "0.98",
+            "kept",
+        ),
+        (
+            "and geometry worked out once, ReLU by clip and mask, first patches copied, fewer checks",
+            "0.92",
+            "kept",
+        ),
+        (
+            "what was kept given up as backward passes",
+            "0.99",
+            "left out: a second backward would fail",
+        ),
+        (
+            "two Python threads, each with half the batch",
+            "0.88",
+            "left out: batch norm would have to wait for both",
+        ),
+        (
+            "col2im by channels, or rows and columns apart",
+            "1.0 to 1.7 of col2im",
+            "left out",
+        ),
+        (
+            "products by kernel row or offset, patches never whole",
+            "1.0 to 1.2 of the layer",
+            "left out",
+        ),
+    ],
     "25 November 2026: two cores of an AMD EPYC (Zen 4, AVX-512)": [
-        ("weight gradient for each position, not for each row of them", "0.99", "left out: no clear difference"),
-        ("sums over the batch as products with ones", "0.97 to 0.99", "left out: little, and less exact"),
-        ("two processes, each with half of every batch, through local sockets", "0.90 of an epoch", "too slow: see the next"),
-        ("the same through memory that they share", "0.77 of an epoch", "kept: lessons/board.py"),
-        ("products for each position, not for all at once", "1.00; two threads 1.1", "left out"),
+        (
+            "weight gradient for each position, not for each row of them",
+            "0.99",
+            "left out: no clear difference",
+        ),
+        (
+            "sums over the batch as products with ones",
+            "0.97 to 0.99",
+            "left out: little, and less exact",
+        ),
+        (
+            "two processes, each with half of every batch, through local sockets",
+            "0.90 of an epoch",
+            "too slow: see the next",
+        ),
+        (
+            "the same through memory that they share",
+            "0.77 of an epoch",
+            "kept: lessons/board.py",
+        ),
+        (
+            "products for each position, not for all at once",
+            "1.00; two threads 1.1",
+            "left out",
+        ),
         ("(H, W, C, N) instead of (C, H, W, N)", "1.01; two threads 1.17", "left out"),
-        ("products of the first and last layer for each row of positions", "0.98 of lesson 1", "left out: a second way"),
-        ("what was kept given up as backward passes, again", "1.00 of lesson 1", "left out"),
-        ("one pool of workers for all rounds of a sweep", "0.97 of lesson 1", "kept: images are handed over once"),
-        ("pages of 2 MB, two processes at once", "0.94; one alone 1.00", "kept for a sweep's workers"),
-        ("in them, weight gradient for each position", "0.99", "left out: no clear difference, again"),
-        ("in them, that and most products for each position, into given memory", "0.94", "left out: only with AVX-512")],
+        (
+            "products of the first and last layer for each row of positions",
+            "0.98 of lesson 1",
+            "left out: a second way",
+        ),
+        (
+            "what was kept given up as backward passes, again",
+            "1.00 of lesson 1",
+            "left out",
+        ),
+        (
+            "one pool of workers for all rounds of a sweep",
+            "0.97 of lesson 1",
+            "kept: images are handed over once",
+        ),
+        (
+            "pages of 2 MB, two processes at once",
+            "0.94; one alone 1.00",
+            "kept for a sweep's workers",
+        ),
+        (
+            "in them, weight gradient for each position",
+            "0.99",
+            "left out: no clear difference, again",
+        ),
+        (
+            "in them, that and most products for each position, into given memory",
+            "0.94",
+            "left out: only with AVX-512",
+        ),
+    ],
     "26 November 2026: two cores of an Intel Xeon (AVX-512), two processes at once": [
-        ("weight gradient for each position, not for each row of them", "0.99", "left out: no clear difference, once more"),
-        ("and most products for each position, into given memory", "0.97", "left out: less than on the Zen 4 machine"),
-        ("convolutions in parts of 64 images, patches made again in backward", "1.19", "left out (parts of 128: 1.14)"),
+        (
+            "weight gradient for each position, not for each row of them",
+            "0.99",
+            "left out: no clear difference, once more",
+        ),
+        (
+            "and most products for each position, into given memory",
+            "0.97",
+            "left out: less than on the Zen 4 machine",
+        ),
+        (
+            "convolutions in parts of 64 images, patches made again in backward",
+            "1.19",
+            "left out (parts of 128: 1.14)",
+        ),
         ("the same in one part: what making patches again costs", "1.06", "left out"),
-        ("OpenBLAS's kernels without AVX-512, one process", "1.06", "OpenBLAS chooses rightly by itself")],
+        (
+            "OpenBLAS's kernels without AVX-512, one process",
+            "1.06",
+            "OpenBLAS chooses rightly by itself",
+        ),
+    ],
 }
 for where, lines in RECORDED.items():
-    table(["what", "step time, ratio", "verdict"], lines, f"Recorded on {where}, NumPy 2.4.6, OpenBLAS 0.3.31")
+    table(
+        ["what", "step time, ratio", "verdict"],
+        lines,
+        f"Recorded on {where}, NumPy 2.4.6, OpenBLAS 0.3.31",
+    )
 
 # %% [markdown]
 # ## What to conclude

@@ -14,10 +14,10 @@ from collections import Counter
 from contextlib import contextmanager
 
 import array_api_strict as strict
+import counted  # noqa: F401 -- registers itself
 import numpy
 import pytest
 
-import counted  # noqa: F401 -- registers itself
 from tinyae.backend import Backend, BackendUnavailable, choose, register
 
 # A result whose size depends on its values must be read back before going on: on a GPU the processor would wait.
@@ -26,9 +26,16 @@ strict.set_array_api_strict_flags(boolean_indexing=False, data_dependent_shapes=
 HOST, DEVICE = strict.Device("CPU_DEVICE"), strict.Device("device1")
 StrictArray = type(strict.asarray(0.0))
 
-register(Backend("strict", strict, StrictArray, "a pretended device",
-                 from_numpy=lambda values: strict.asarray(numpy.array(values), device=DEVICE),
-                 to_numpy=lambda x: numpy.array(x.to_device(HOST))))
+register(
+    Backend(
+        "strict",
+        strict,
+        StrictArray,
+        "a pretended device",
+        from_numpy=lambda values: strict.asarray(numpy.array(values), device=DEVICE),
+        to_numpy=lambda x: numpy.array(x.to_device(HOST)),
+    )
+)
 
 
 def _no_gpu():
@@ -40,12 +47,26 @@ def _no_gpu():
 
 
 _reason = _no_gpu()
-OTHERS = ["strict", "counted",
-          pytest.param("cupy", marks=[pytest.mark.gpu, pytest.mark.skipif(_reason is not None, reason=_reason or "")])]
+OTHERS = [
+    "strict",
+    "counted",
+    pytest.param(
+        "cupy",
+        marks=[
+            pytest.mark.gpu,
+            pytest.mark.skipif(_reason is not None, reason=_reason or ""),
+        ],
+    ),
+]
 every_backend = pytest.mark.parametrize("backend", ["numpy", *OTHERS])
-every_other = pytest.mark.parametrize("backend", OTHERS)  # where NumPy itself is what to compare with
+every_other = pytest.mark.parametrize(
+    "backend", OTHERS
+)  # where NumPy itself is what to compare with
 
-TOLERANCE = {"float64": 1e-12, "float32": 5e-6}  # some hundred roundings, on every backend
+TOLERANCE = {
+    "float64": 1e-12,
+    "float32": 5e-6,
+}  # some hundred roundings, on every backend
 
 
 def assert_close(got, want, dtype, what=""):
@@ -53,11 +74,22 @@ def assert_close(got, want, dtype, what=""):
     got = numpy.asarray(got)
     assert got.shape == want.shape and got.dtype == dtype, what
     error = numpy.abs(got - want).max() / max(1, numpy.abs(want).max())
-    assert error <= TOLERANCE[dtype], f"{what}: off by {error:.1e}"  # also false for NaN
+    assert error <= TOLERANCE[dtype], (
+        f"{what}: off by {error:.1e}"
+    )  # also false for NaN
 
 
 # Whatever lets Python see a value that is on the device. Strict allows the first five, on every device.
-_READS = ("__float__", "__int__", "__bool__", "__index__", "__complex__", "__array__", "__dlpack__", "to_device")
+_READS = (
+    "__float__",
+    "__int__",
+    "__bool__",
+    "__index__",
+    "__complex__",
+    "__array__",
+    "__dlpack__",
+    "to_device",
+)
 
 
 @contextmanager
@@ -70,6 +102,7 @@ def readbacks():
             if self.device != HOST:  # what follows to_device is no further reading
                 reads[name] += 1
             return original(self, *args, **keywords)
+
         return method
 
     def iterate(self):

@@ -3,10 +3,10 @@
 # A row is: what is called, the exception, the argument's name, a piece of what came, a piece of what was expected.
 # The message must read "name: got ..., expected ...".
 
+import backends  # noqa: F401 -- registers "strict" and "counted"
 import numpy as np
 import pytest
 
-import backends  # noqa: F401 -- registers "strict" and "counted"
 from tinyae.backend import choose
 
 NAN, INF = float("nan"), float("inf")
@@ -22,8 +22,11 @@ def strict(*shape):
 
 def every_row(table):
     """The test it decorates runs once for each row, with the row as its arguments."""
-    return pytest.mark.parametrize("call, error, argument, came, expected", table,
-                                   ids=[f"{row[2]}-{row[3]}-{number}" for number, row in enumerate(table)])
+    return pytest.mark.parametrize(
+        "call, error, argument, came, expected",
+        table,
+        ids=[f"{row[2]}-{row[3]}-{number}" for number, row in enumerate(table)],
+    )
 
 
 def check(call, error, argument, came, expected):
@@ -32,4 +35,6 @@ def check(call, error, argument, came, expected):
     assert caught.type is error, caught.value
     before, asked, after = str(caught.value).partition("expected")
     assert asked, f"does not say what was expected: {caught.value}"
-    assert before.startswith(f"{argument}: ") and came in before and expected in after, caught.value
+    assert (
+        before.startswith(f"{argument}: ") and came in before and expected in after
+    ), caught.value

@@ -22,7 +22,9 @@ def arrays(seed, *shapes, dtype="float64"):
 @st.composite
 def distinct(draw, count, low=1, high=7):
     """`count` pairwise distinct sizes."""
-    return draw(st.lists(st.integers(low, high), min_size=count, max_size=count, unique=True))
+    return draw(
+        st.lists(st.integers(low, high), min_size=count, max_size=count, unique=True)
+    )
 
 
 def _pairs(low, high):
@@ -32,8 +34,14 @@ def _pairs(low, high):
 def _image(draw, lowest, sizes):
     """(C, H, W, N) and O from C, O, N = sizes, with H and W at least `lowest` and all five pairwise distinct."""
     C, O, N = sizes
-    H = draw(st.sampled_from([n for n in range(lowest[0], lowest[0] + 6) if n not in sizes]))
-    W = draw(st.sampled_from([n for n in range(lowest[1], lowest[1] + 6) if n not in (*sizes, H)]))
+    H = draw(
+        st.sampled_from([n for n in range(lowest[0], lowest[0] + 6) if n not in sizes])
+    )
+    W = draw(
+        st.sampled_from(
+            [n for n in range(lowest[1], lowest[1] + 6) if n not in (*sizes, H)]
+        )
+    )
     return (C, H, W, N), O
 
 
@@ -41,7 +49,9 @@ def _image(draw, lowest, sizes):
 def convolutions(draw):
     """(C, O, kernel, stride, padding), the shape (C, H, W, N) of x, a seed."""
     kernel, stride, padding = draw(_pairs(1, 5)), draw(_pairs(1, 3)), draw(_pairs(0, 2))
-    lowest = [max(1, k - 2 * p) for k, p in zip(kernel, padding)]  # no kernel larger than the padded image
+    lowest = [
+        max(1, k - 2 * p) for k, p in zip(kernel, padding)
+    ]  # no kernel larger than the padded image
     shape, O = _image(draw, lowest, draw(distinct(3, 1, 4)))
     return (shape[0], O, kernel, stride, padding), shape, draw(seeds)
 
@@ -52,7 +62,10 @@ def transposed_convolutions(draw):
     kernel, stride, padding = draw(_pairs(1, 5)), draw(_pairs(1, 3)), draw(_pairs(0, 2))
     extra = tuple(draw(st.integers(0, step - 1)) for step in stride)
     # the smallest n with (n - 1) s - 2 p + k + e >= 1: something must be left of the output
-    lowest = [max(1, 1 + -((k + e - 1 - 2 * p) // s)) for k, s, p, e in zip(kernel, stride, padding, extra)]
+    lowest = [
+        max(1, 1 + -((k + e - 1 - 2 * p) // s))
+        for k, s, p, e in zip(kernel, stride, padding, extra)
+    ]
     shape, O = _image(draw, lowest, draw(distinct(3, 1, 4)))
     return (shape[0], O, kernel, stride, padding, extra), shape, draw(seeds)
 
@@ -67,6 +80,9 @@ def loops(large, small, weight, kernel, stride, padding):
         for b in range(small[1]):
             for i in range(kernel[0]):
                 for j in range(kernel[1]):
-                    r, q = a * stride[0] + i - padding[0], b * stride[1] + j - padding[1]
+                    r, q = (
+                        a * stride[0] + i - padding[0],
+                        b * stride[1] + j - padding[1],
+                    )
                     if 0 <= r < large[0] and 0 <= q < large[1]:
                         yield (r, q), (a, b), (i, j)

@@ -14,9 +14,12 @@ from pathlib import Path
 import numpy
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it runs from a clone, nothing installed
+    sys.path.insert(
+        0, str(Path(__file__).resolve().parent.parent)
+    )  # so that it runs from a clone, nothing installed
 
 from counted import counting
+
 from data_tools.corruptions import GaussianNoise, RandomErasing
 from tinyae.training import Experiment, Training
 
@@ -26,8 +29,13 @@ LIMIT = 400  # launches a step, whatever the corruption
 
 def launches_of_a_step(batch_size=256, corruption=None):
     """{part: {what: how many launches}} of one step of training on Fashion-MNIST, from the images on the device as they
-    were read (uint8) to the new weights. The input is all that makes a batch: picking, normalising, corrupting it."""
-    training = Training(Experiment(backend="counted", corruption=corruption, batch_size=batch_size, seed=1))
+    were read (uint8) to the new weights. The input is all that makes a batch: picking, normalising, corrupting it.
+    """
+    training = Training(
+        Experiment(
+            backend="counted", corruption=corruption, batch_size=batch_size, seed=1
+        )
+    )
     pixels = training.backend.from_numpy(numpy.zeros((2 * batch_size, 28, 28), "uint8"))
     counts = {part: Counter() for part in PARTS}
     batches = training.train_batches(pixels, epoch=1)
@@ -36,7 +44,9 @@ def launches_of_a_step(batch_size=256, corruption=None):
     def part(name):
         with counting() as calls:
             yield
-        counts[name] = calls  # of the latest step: in the first, Adam also makes its averages
+        counts[name] = (
+            calls  # of the latest step: in the first, Adam also makes its averages
+        )
 
     for _ in range(2):
         with part("input"):
@@ -61,11 +71,16 @@ def totals(counts):
 def main():
     for corruption in (None, GaussianNoise(0.5), RandomErasing()):
         parts = totals(launches_of_a_step(corruption=corruption))
-        print(f"{corruption or 'no corruption'}\n    {sum(parts.values())} launches a step: "
-              + ", ".join(f"{part} {n}" for part, n in parts.items()))
+        print(
+            f"{corruption or 'no corruption'}\n    {sum(parts.values())} launches a step: "
+            + ", ".join(f"{part} {n}" for part, n in parts.items())
+        )
     print("\nwhat they are, without corruption:")
     for part, calls in launches_of_a_step().items():
-        print(f"    {part}: " + ", ".join(f"{n} {what.strip('_')}" for what, n in calls.most_common()))
+        print(
+            f"    {part}: "
+            + ", ".join(f"{n} {what.strip('_')}" for what, n in calls.most_common())
+        )
 
 
 if __name__ == "__main__":

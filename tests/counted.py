@@ -45,7 +45,9 @@ class CountedArray:
     mT = property(lambda self: CountedArray(self._values.mT))
 
     def __array__(self, *_, **__):
-        raise TypeError("an array on the counted device does not turn into a NumPy array by itself")
+        raise TypeError(
+            "an array on the counted device does not turn into a NumPy array by itself"
+        )
 
     def __bool__(self):
         launches["read back"] += 1
@@ -53,13 +55,23 @@ class CountedArray:
 
     def __getitem__(self, key):
         parts = key if isinstance(key, tuple) else (key,)
-        if not all(part is None or part is ... or isinstance(part, (int, slice)) for part in parts):
-            raise TypeError(f"only slices, integers, None and ... are indices here, got {key!r}")
-        return CountedArray(self._values[key] if ... in parts else self._values[(*parts, ...)])  # a view, even of 0-d
+        if not all(
+            part is None or part is ... or isinstance(part, (int, slice))
+            for part in parts
+        ):
+            raise TypeError(
+                f"only slices, integers, None and ... are indices here, got {key!r}"
+            )
+        return CountedArray(
+            self._values[key] if ... in parts else self._values[(*parts, ...)]
+        )  # a view, even of 0-d
 
     def __setitem__(self, key, value):
         place, value = self[key]._values, _inside(value)
-        itself = isinstance(value, numpy.ndarray) and value.__array_interface__ == place.__array_interface__
+        itself = (
+            isinstance(value, numpy.ndarray)
+            and value.__array_interface__ == place.__array_interface__
+        )
         if not itself:
             launches["setitem"] += 1
             place[...] = value
@@ -76,24 +88,30 @@ def _inside(x):
         return x._values
     if _number(x):
         return x
-    raise TypeError(f"expected a counted array or a Python number, got {type(x).__name__}")
+    raise TypeError(
+        f"expected a counted array or a Python number, got {type(x).__name__}"
+    )
 
 
 def _counted(name, function):
     """`function` of NumPy as one launch on counted arrays."""
+
     def launch(*args, **keywords):
         launches[name] += 1
         return CountedArray(numpy.asarray(function(*map(_inside, args), **keywords)))
+
     return launch
 
 
 def _add_operators():
     """Give CountedArray the operators: x + y, 2 + x, x += y, -x, x < y, ..."""
+
     def binary(name):
         def operator(self, other):
             if not isinstance(other, CountedArray) and not _number(other):
                 return NotImplemented
             return _counted(name, getattr(numpy.ndarray, name))(self, other)
+
         return operator
 
     def in_place(name):
@@ -101,6 +119,7 @@ def _add_operators():
             launches[name] += 1
             getattr(self._values, name)(_inside(other))
             return self
+
         return operator
 
     for word in ("add", "sub", "mul", "truediv", "pow", "matmul", "and", "or"):
@@ -111,13 +130,18 @@ def _add_operators():
     for word in ("add", "sub", "mul", "truediv"):
         setattr(CountedArray, f"__i{word}__", in_place(f"__i{word}__"))
     for word in ("neg", "invert", "abs"):
-        setattr(CountedArray, f"__{word}__", _counted(f"__{word}__", getattr(numpy.ndarray, f"__{word}__")))
+        setattr(
+            CountedArray,
+            f"__{word}__",
+            _counted(f"__{word}__", getattr(numpy.ndarray, f"__{word}__")),
+        )
 
 
 _add_operators()
 
 
 # -- the namespace --
+
 
 def _on_device(device):
     if device not in (None, DEVICE):
@@ -162,17 +186,31 @@ def astype(x, dtype, /, *, copy=True):
     return _counted("astype", numpy.ndarray.astype)(x, dtype=dtype, copy=copy)
 
 
-_FUNCTIONS = ("exp log sqrt cos sin floor round clip minimum maximum where isfinite matmul sum mean all any take "
-              "argsort cumulative_sum zeros_like").split()
+_FUNCTIONS = (
+    "exp log sqrt cos sin floor round clip minimum maximum where isfinite matmul sum mean all any take "
+    "argsort cumulative_sum zeros_like"
+).split()
 counted = SimpleNamespace(
-    zeros=zeros, asarray=asarray, reshape=reshape, permute_dims=permute_dims, concat=concat, stack=stack, astype=astype,
+    zeros=zeros,
+    asarray=asarray,
+    reshape=reshape,
+    permute_dims=permute_dims,
+    concat=concat,
+    stack=stack,
+    astype=astype,
     **{name: _counted(name, getattr(numpy, name)) for name in _FUNCTIONS},
-    float32=numpy.float32, float64=numpy.float64, int32=numpy.int32, int64=numpy.int64, uint8=numpy.uint8,
+    float32=numpy.float32,
+    float64=numpy.float64,
+    int32=numpy.int32,
+    int64=numpy.int64,
+    uint8=numpy.uint8,
     bool=numpy.bool,
-    finfo=lambda dtype: SimpleNamespace(eps=float(numpy.finfo(dtype).eps)))
+    finfo=lambda dtype: SimpleNamespace(eps=float(numpy.finfo(dtype).eps)),
+)
 
 
 # -- joining tinyae: this is all it takes --
+
 
 def _from_numpy(values):
     launches["from NumPy"] += 1
@@ -184,7 +222,16 @@ def _to_numpy(x):
     return x._values.copy()
 
 
-COUNTED = register(Backend("counted", counted, CountedArray, DEVICE, from_numpy=_from_numpy, to_numpy=_to_numpy))
+COUNTED = register(
+    Backend(
+        "counted",
+        counted,
+        CountedArray,
+        DEVICE,
+        from_numpy=_from_numpy,
+        to_numpy=_to_numpy,
+    )
+)
 
 
 @contextmanager

@@ -5,13 +5,21 @@ Each function takes x and the upstream gradient dy, both float64 NumPy arrays, a
 """
 
 import numpy as np
-
 from cases import loops
 
 
 def linear(x, dy, weight, bias):
-    y = np.array([[sum(w * x[:, n]) + b for n in range(x.shape[1])] for w, b in zip(weight, bias)])
-    return y, np.einsum("ok,on->kn", weight, dy), {"weight": np.einsum("on,kn->ok", dy, x), "bias": dy.sum(1)}
+    y = np.array(
+        [
+            [sum(w * x[:, n]) + b for n in range(x.shape[1])]
+            for w, b in zip(weight, bias)
+        ]
+    )
+    return (
+        y,
+        np.einsum("ok,on->kn", weight, dy),
+        {"weight": np.einsum("on,kn->ok", dy, x), "bias": dy.sum(1)},
+    )
 
 
 def relu(x, dy):
@@ -25,7 +33,11 @@ def sigmoid(x, dy):
 
 def flatten(x, dy):
     y = np.stack([x[..., n].ravel() for n in range(x.shape[-1])], axis=-1)
-    return y, np.stack([dy[:, n].reshape(x.shape[:-1]) for n in range(x.shape[-1])], axis=-1), {}
+    return (
+        y,
+        np.stack([dy[:, n].reshape(x.shape[:-1]) for n in range(x.shape[-1])], axis=-1),
+        {},
+    )
 
 
 def unflatten(x, dy):
@@ -35,8 +47,14 @@ def unflatten(x, dy):
 
 def conv(x, dy, weight, bias, kernel, stride, padding):
     """Large is x, small is y."""
-    y, dx, dw = np.zeros(dy.shape) + bias[:, None, None, None], np.zeros(x.shape), np.zeros(weight.shape)
-    for (r, q), (a, b), (i, j) in loops(x.shape[1:3], dy.shape[1:3], weight, kernel, stride, padding):
+    y, dx, dw = (
+        np.zeros(dy.shape) + bias[:, None, None, None],
+        np.zeros(x.shape),
+        np.zeros(weight.shape),
+    )
+    for (r, q), (a, b), (i, j) in loops(
+        x.shape[1:3], dy.shape[1:3], weight, kernel, stride, padding
+    ):
         y[:, a, b] += weight[:, :, i, j] @ x[:, r, q]
         dx[:, r, q] += weight[:, :, i, j].T @ dy[:, a, b]
         dw[:, :, i, j] += dy[:, a, b] @ x[:, r, q].T
@@ -45,8 +63,14 @@ def conv(x, dy, weight, bias, kernel, stride, padding):
 
 def conv_transpose(x, dy, weight, bias, kernel, stride, padding):
     """Large is y, small is x."""
-    y, dx, dw = np.zeros(dy.shape) + bias[:, None, None, None], np.zeros(x.shape), np.zeros(weight.shape)
-    for (r, q), (a, b), (i, j) in loops(dy.shape[1:3], x.shape[1:3], weight, kernel, stride, padding):
+    y, dx, dw = (
+        np.zeros(dy.shape) + bias[:, None, None, None],
+        np.zeros(x.shape),
+        np.zeros(weight.shape),
+    )
+    for (r, q), (a, b), (i, j) in loops(
+        dy.shape[1:3], x.shape[1:3], weight, kernel, stride, padding
+    ):
         y[:, r, q] += weight[:, :, i, j].T @ x[:, a, b]
         dx[:, a, b] += weight[:, :, i, j] @ dy[:, r, q]
         dw[:, :, i, j] += x[:, a, b] @ dy[:, r, q].T
@@ -59,9 +83,15 @@ def batch_norm(x, dy, weight, bias, eps, running=None):
     running: (mean, variance) in evaluation mode, None while training.
     """
     y, dx, dweight = np.zeros(x.shape), np.zeros(x.shape), np.zeros(weight.shape)
-    for c, (row, upstream) in enumerate(zip(x.reshape(len(x), -1), dy.reshape(len(x), -1))):
+    for c, (row, upstream) in enumerate(
+        zip(x.reshape(len(x), -1), dy.reshape(len(x), -1))
+    ):
         M = row.size
-        mean, var = (row.mean(), row.var()) if running is None else (running[0][c], running[1][c])
+        mean, var = (
+            (row.mean(), row.var())
+            if running is None
+            else (running[0][c], running[1][c])
+        )
         s = (var + eps) ** -0.5
         xhat, matrix = s * (row - mean), s * np.eye(M)
         if running is None:  # the mean and the variance move with every x

@@ -22,9 +22,15 @@ class Use:
 
 
 def _is_namespace(node, roots):
-    return (isinstance(node, ast.Name) and node.id in roots
-            or isinstance(node, ast.Attribute) and node.attr == "xp"
-            or isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "namespace")
+    return (
+        isinstance(node, ast.Name)
+        and node.id in roots
+        or isinstance(node, ast.Attribute)
+        and node.attr == "xp"
+        or isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "namespace"
+    )
 
 
 def _path(node, roots):
@@ -39,8 +45,12 @@ def _path(node, roots):
 def uses(source, roots=("xp",)):
     """Every Use of a namespace in `source`; the longest chain where one holds another."""
     tree = ast.parse(source)
-    inner = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-    calls = {id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    inner = {
+        id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)
+    }
+    calls = {
+        id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)
+    }
     for node in ast.walk(tree):
         path = _path(node, roots)
         if path is None or id(node) in inner:
@@ -50,24 +60,45 @@ def uses(source, roots=("xp",)):
             yield Use(node.lineno, path)
         else:
             starred = any(isinstance(argument, ast.Starred) for argument in call.args)
-            yield Use(node.lineno, path, True, None if starred else len(call.args),
-                      tuple(keyword.arg for keyword in call.keywords if keyword.arg))
+            yield Use(
+                node.lineno,
+                path,
+                True,
+                None if starred else len(call.args),
+                tuple(keyword.arg for keyword in call.keywords if keyword.arg),
+            )
 
 
 def hidden(source):
     """The lines where a namespace goes where `uses` cannot follow: into a variable of another name, or a getattr."""
     tree = ast.parse(source)
-    fine = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    fine = {
+        id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)
+    }
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign):
             for target in node.targets:
-                pairs = zip(target.elts, node.value.elts) if isinstance(node.value, ast.Tuple) and isinstance(
-                    target, ast.Tuple) else [(target, node.value)]
-                fine |= {id(value) for name, value in pairs if isinstance(name, ast.Name) and name.id == "xp"}
-        if isinstance(node, ast.Return):  # from a function whose result is called xp where it is used
+                pairs = (
+                    zip(target.elts, node.value.elts)
+                    if isinstance(node.value, ast.Tuple)
+                    and isinstance(target, ast.Tuple)
+                    else [(target, node.value)]
+                )
+                fine |= {
+                    id(value)
+                    for name, value in pairs
+                    if isinstance(name, ast.Name) and name.id == "xp"
+                }
+        if isinstance(
+            node, ast.Return
+        ):  # from a function whose result is called xp where it is used
             fine.add(id(node.value))
-        if isinstance(node, ast.Call) and not (isinstance(node.func, ast.Name) and node.func.id == "getattr"):
-            fine |= {id(argument) for argument in node.args if isinstance(argument, ast.Name)}  # a parameter called xp
+        if isinstance(node, ast.Call) and not (
+            isinstance(node.func, ast.Name) and node.func.id == "getattr"
+        ):
+            fine |= {
+                id(argument) for argument in node.args if isinstance(argument, ast.Name)
+            }  # a parameter called xp
     for node in ast.walk(tree):
         read = not isinstance(getattr(node, "ctx", None), ast.Store)
         if read and _is_namespace(node, ("xp",)) and id(node) not in fine:
@@ -86,13 +117,19 @@ def problems(source, library, roots=("xp",)):
             thing = getattr(thing, attribute)
         else:
             if use.called:
-                yield from (f"line {use.line}: {name} {reason}" for reason in _wrong_call(thing, use))
+                yield from (
+                    f"line {use.line}: {name} {reason}"
+                    for reason in _wrong_call(thing, use)
+                )
 
 
 def _wrong_call(function, use):
     try:
         signature = inspect.signature(function)
-    except (ValueError, TypeError):  # compiled, or a ufunc: it does not say what it takes
+    except (
+        ValueError,
+        TypeError,
+    ):  # compiled, or a ufunc: it does not say what it takes
         return
     try:
         if use.positional is None:

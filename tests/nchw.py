@@ -21,7 +21,12 @@ def im2col(x, kernel, stride, pad):
     cols = np.empty((N, C, kernel, kernel, OH, OW), x.dtype)
     for i in range(kernel):
         for j in range(kernel):
-            cols[:, :, i, j] = x[:, :, i:i + stride * (OH - 1) + 1:stride, j:j + stride * (OW - 1) + 1:stride]
+            cols[:, :, i, j] = x[
+                :,
+                :,
+                i : i + stride * (OH - 1) + 1 : stride,
+                j : j + stride * (OW - 1) + 1 : stride,
+            ]
     return cols.transpose(0, 4, 5, 1, 2, 3).reshape(N * OH * OW, -1)
 
 
@@ -33,8 +38,13 @@ def col2im(cols, shape, kernel, stride, pad):
     x = np.zeros((N, C, H + 2 * pad, W + 2 * pad), cols.dtype)
     for i in range(kernel):
         for j in range(kernel):
-            x[:, :, i:i + stride * (OH - 1) + 1:stride, j:j + stride * (OW - 1) + 1:stride] += cols[:, :, i, j]
-    return x[:, :, pad:pad + H, pad:pad + W]
+            x[
+                :,
+                :,
+                i : i + stride * (OH - 1) + 1 : stride,
+                j : j + stride * (OW - 1) + 1 : stride,
+            ] += cols[:, :, i, j]
+    return x[:, :, pad : pad + H, pad : pad + W]
 
 
 def rows(x):
@@ -49,20 +59,32 @@ def images(rows, N, H, W):
 
 class Conv:
     def __init__(self, layer):
-        self.weight, self.bias = Parameter(layer.weight.data.copy()), Parameter(layer.bias.data.copy())
+        self.weight, self.bias = (
+            Parameter(layer.weight.data.copy()),
+            Parameter(layer.bias.data.copy()),
+        )
         self.how = layer.kernel_size[0], layer.stride[0], layer.padding[0]
 
     def forward(self, x):
-        self.shape, self.cols, (kernel, stride, pad) = x.shape, im2col(x, *self.how), self.how
+        self.shape, self.cols, (kernel, stride, pad) = (
+            x.shape,
+            im2col(x, *self.how),
+            self.how,
+        )
         OH, OW = ((size + 2 * pad - kernel) // stride + 1 for size in x.shape[2:])
-        y = self.cols @ self.weight.data.reshape(len(self.bias.data), -1).T + self.bias.data
+        y = (
+            self.cols @ self.weight.data.reshape(len(self.bias.data), -1).T
+            + self.bias.data
+        )
         return images(y, len(x), OH, OW)
 
     def backward(self, dy):
         dy = rows(dy)
         self.weight.grad = (dy.T @ self.cols).reshape(self.weight.data.shape)
         self.bias.grad = dy.sum(axis=0)
-        return col2im(dy @ self.weight.data.reshape(dy.shape[1], -1), self.shape, *self.how)
+        return col2im(
+            dy @ self.weight.data.reshape(dy.shape[1], -1), self.shape, *self.how
+        )
 
 
 class ConvTranspose(Conv):
@@ -87,27 +109,47 @@ class ConvTranspose(Conv):
 
 class BatchNorm:
     def __init__(self, layer):
-        self.weight, self.bias = Parameter(layer.weight.data.copy()), Parameter(layer.bias.data.copy())
-        self.running_mean, self.running_var = layer.running_mean.data.copy(), layer.running_var.data.copy()
+        self.weight, self.bias = (
+            Parameter(layer.weight.data.copy()),
+            Parameter(layer.bias.data.copy()),
+        )
+        self.running_mean, self.running_var = (
+            layer.running_mean.data.copy(),
+            layer.running_var.data.copy(),
+        )
         self.eps, self.momentum = layer.eps, layer.momentum
 
     def forward(self, x):
         mean, var = x.mean(axis=(0, 2, 3)), x.var(axis=(0, 2, 3))
         self.M, self.s = x.size // x.shape[1], 1 / np.sqrt(var + self.eps)
         self.running_mean += self.momentum * (mean - self.running_mean)
-        self.running_var += self.momentum * (var * self.M / (self.M - 1) - self.running_var)
+        self.running_var += self.momentum * (
+            var * self.M / (self.M - 1) - self.running_var
+        )
         self.xhat = (x - mean[:, None, None]) * self.s[:, None, None]
-        return self.weight.data[:, None, None] * self.xhat + self.bias.data[:, None, None]
+        return (
+            self.weight.data[:, None, None] * self.xhat + self.bias.data[:, None, None]
+        )
 
     def backward(self, dy):
-        self.weight.grad, self.bias.grad = (dy * self.xhat).sum(axis=(0, 2, 3)), dy.sum(axis=(0, 2, 3))
-        inner = dy - (self.bias.grad / self.M)[:, None, None] - self.xhat * (self.weight.grad / self.M)[:, None, None]
+        self.weight.grad, self.bias.grad = (
+            (dy * self.xhat).sum(axis=(0, 2, 3)),
+            dy.sum(axis=(0, 2, 3)),
+        )
+        inner = (
+            dy
+            - (self.bias.grad / self.M)[:, None, None]
+            - self.xhat * (self.weight.grad / self.M)[:, None, None]
+        )
         return (self.weight.data * self.s)[:, None, None] * inner
 
 
 class Linear:
     def __init__(self, layer):
-        self.weight, self.bias = Parameter(layer.weight.data.copy()), Parameter(layer.bias.data.copy())
+        self.weight, self.bias = (
+            Parameter(layer.weight.data.copy()),
+            Parameter(layer.bias.data.copy()),
+        )
 
     def forward(self, x):
         self.x = x
@@ -154,9 +196,16 @@ class Reshape:
         return dy.reshape(self.before)
 
 
-TWINS = {tinyae.Conv2d: Conv, tinyae.ConvTranspose2d: ConvTranspose, tinyae.BatchNorm2d: BatchNorm,
-         tinyae.Linear: Linear, tinyae.ReLU: ReLU, tinyae.Sigmoid: Sigmoid, tinyae.Flatten: Reshape,
-         tinyae.Unflatten: Reshape}
+TWINS = {
+    tinyae.Conv2d: Conv,
+    tinyae.ConvTranspose2d: ConvTranspose,
+    tinyae.BatchNorm2d: BatchNorm,
+    tinyae.Linear: Linear,
+    tinyae.ReLU: ReLU,
+    tinyae.Sigmoid: Sigmoid,
+    tinyae.Flatten: Reshape,
+    tinyae.Unflatten: Reshape,
+}
 
 
 def twin(model):
@@ -166,8 +215,12 @@ def twin(model):
 
 def parameters(layers):
     """{name: Parameter}, named and ordered like tinyae's."""
-    return {f"{name}.{which}": getattr(layer, which) for name, layer in layers.items() for which in ("weight", "bias")
-            if hasattr(layer, which)}
+    return {
+        f"{name}.{which}": getattr(layer, which)
+        for name, layer in layers.items()
+        for which in ("weight", "bias")
+        if hasattr(layer, which)
+    }
 
 
 def train_step(layers, optimizer, x):

@@ -8,26 +8,39 @@ import time
 from pathlib import Path
 
 from small_training import NAMES
+
 from tinyae import checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = Path(__file__).with_name("small_training.py")
-WAIT = 300  # seconds until a process is given up: never reached, however slow the machine
+WAIT = (
+    300  # seconds until a process is given up: never reached, however slow the machine
+)
 
 
 def start(folder, *arguments, program=PROGRAM):
     """A process in a group of its own, as a terminal starts it, with its cache in `folder`."""
     first = [str(folder)] if program is PROGRAM else []
     variables = {"TINYAE_CACHE": str(folder), "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"}
-    return subprocess.Popen([sys.executable, str(program), *first, *map(str, arguments)], env=os.environ | variables,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", cwd=ROOT,
-                            start_new_session=True)
+    return subprocess.Popen(
+        [sys.executable, str(program), *first, *map(str, arguments)],
+        env=os.environ | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        cwd=ROOT,
+        start_new_session=True,
+    )
 
 
 def finish(process):
     """(exit status, stdout, stderr), none of which may show a traceback."""
     out, err = process.communicate(timeout=WAIT)
-    assert "Traceback" not in out + err and "Exception ignored" not in out + err and "Error:" not in err, out + err
+    assert (
+        "Traceback" not in out + err
+        and "Exception ignored" not in out + err
+        and "Error:" not in err
+    ), out + err
     return process.returncode, out, err
 
 
@@ -48,17 +61,37 @@ def hashes(out):
 def log(folder):
     """[(training, process), ...] of the batches begun so far."""
     path = folder / "log"
-    return [(name, int(pid)) for name, pid in map(str.split, path.read_text().splitlines())] if path.exists() else []
+    return (
+        [
+            (name, int(pid))
+            for name, pid in map(str.split, path.read_text().splitlines())
+        ]
+        if path.exists()
+        else []
+    )
 
 
 def saved(folder):
     """{training: finished epochs on the disk}, also while they are being written."""
+
     def damaged(text):
         raise AssertionError(text)
 
-    stems = {file.name.split(".checkpoint")[0] for file in (folder / "trainings").glob("*.checkpoint*")}
-    found = {stem: checkpoint.load_latest(folder / "trainings" / f"{stem}.checkpoint", damaged) for stem in stems}
-    return {stem.split("-")[0]: len(loaded[0]["history"]) for stem, loaded in found.items() if loaded}
+    stems = {
+        file.name.split(".checkpoint")[0]
+        for file in (folder / "trainings").glob("*.checkpoint*")
+    }
+    found = {
+        stem: checkpoint.load_latest(
+            folder / "trainings" / f"{stem}.checkpoint", damaged
+        )
+        for stem in stems
+    }
+    return {
+        stem.split("-")[0]: len(loaded[0]["history"])
+        for stem, loaded in found.items()
+        if loaded
+    }
 
 
 def until(condition, process=None):
@@ -78,12 +111,19 @@ def processes():
         rows = []
         for pid in filter(str.isdecimal, os.listdir("/proc")):
             try:
-                state, _, group = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:3]
+                state, _, group = (
+                    Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:3]
+                )
                 rows.append((pid, group, state))
             except OSError:  # it has just ended
                 pass
     else:
-        listed = subprocess.run(["ps", "-eo", "pid=,pgid=,stat="], capture_output=True, text=True, check=True).stdout
+        listed = subprocess.run(
+            ["ps", "-eo", "pid=,pgid=,stat="],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
         rows = map(str.split, listed.splitlines())
     return {int(pid): int(group) for pid, group, state in rows if state[0] not in "ZX"}
 

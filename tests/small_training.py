@@ -16,7 +16,11 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-NAMES, EPOCHS, BATCHES = ("Normal", "RandomErasing"), 6, 10  # 8 batches to train and 2 to test make an epoch
+NAMES, EPOCHS, BATCHES = (
+    ("Normal", "RandomErasing"),
+    6,
+    10,
+)  # 8 batches to train and 2 to test make an epoch
 
 
 class Logged:
@@ -44,7 +48,9 @@ def limit(log, full_after):
 
 def digest(training):
     state = training.state()
-    return hashlib.sha256(b"".join(name.encode() + a.tobytes() for name, a in state.items())).hexdigest()
+    return hashlib.sha256(
+        b"".join(name.encode() + a.tobytes() for name, a in state.items())
+    ).hexdigest()
 
 
 def main():
@@ -58,27 +64,52 @@ def main():
     if own.lesson:
         sys.path.insert(0, str(HERE.parent / "lessons"))
         import common
-        sys.argv[1:] = ["--quick", "--backend", "numpy", "--epochs", str(own.epochs), *rest]
+
+        sys.argv[1:] = [
+            "--quick",
+            "--backend",
+            "numpy",
+            "--epochs",
+            str(own.epochs),
+            *rest,
+        ]
         chosen = common.options("small_training", __doc__)
     else:
         sys.path[:0] = [str(HERE.parent), str(HERE.parent / "lessons")]
-    import data_tools
     from sweep import source_hash, train_all
+
+    import data_tools
     from tinyae.training import Experiment
 
     data = data_tools.load_sample()
-    data = data._replace(train_images=data.train_images[:256], test_images=data.test_images[:64])
-    experiments = {name: Experiment(Logged(name, own.folder), batch_size=32, epochs=own.epochs,
-                                    lr=own.lr, seed=seed) for seed, name in enumerate(NAMES)}
+    data = data._replace(
+        train_images=data.train_images[:256], test_images=data.test_images[:64]
+    )
+    experiments = {
+        name: Experiment(
+            Logged(name, own.folder),
+            batch_size=32,
+            epochs=own.epochs,
+            lr=own.lr,
+            seed=seed,
+        )
+        for seed, name in enumerate(NAMES)
+    }
     if own.full_after:
-        threading.Thread(target=limit, args=(own.folder / "log", own.full_after), daemon=True).start()
+        threading.Thread(
+            target=limit, args=(own.folder / "log", own.full_after), daemon=True
+        ).start()
     print("begins", flush=True)
     if own.lesson:
         found = dict(common.train(experiments, data, chosen))
         common.loss_table({name: found[name] for name in experiments}, data, chosen, 1)
     else:
         images = data.train_images, data.test_images
-        found = dict(train_all(experiments, *images, own.folder / "trainings", source_hash(), n_jobs=2))
+        found = dict(
+            train_all(
+                experiments, *images, own.folder / "trainings", source_hash(), n_jobs=2
+            )
+        )
     for name in experiments:
         print(name, digest(found[name]))
 

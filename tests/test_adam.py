@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from cases import arrays, seeds
+from hypothesis import given
+from hypothesis import strategies as st
 
 import tinyae
-from cases import arrays, seeds
 from tinyae.layer import Parameter
 
 
@@ -25,14 +26,27 @@ def parameters(seed, *shapes, dtype="float64"):
     return [Parameter(array) for array in arrays(seed, *shapes, dtype=dtype)]
 
 
-@given(seeds, st.floats(1e-4, 0.5), st.floats(0, 0.99), st.floats(0, 0.9999), st.sampled_from([0, 1e-8, 1e-3, 0.5]),
-       st.sampled_from([0, 1e-5, 0.1, 2]))
+@given(
+    seeds,
+    st.floats(1e-4, 0.5),
+    st.floats(0, 0.99),
+    st.floats(0, 0.9999),
+    st.sampled_from([0, 1e-8, 1e-3, 0.5]),
+    st.sampled_from([0, 1e-5, 0.1, 2]),
+)
 def test_adam_is_the_papers_algorithm(seed, lr, beta1, beta2, eps, weight_decay):
     shapes, steps = [(2, 3), (4,), (1, 2, 1, 3)], 12
     given = parameters(seed, *shapes)
     start = np.concatenate([p.data.ravel() for p in given])
-    gradients = arrays(seed + 1, (steps, start.size))[0] * 10.0 ** np.arange(start.size).clip(0, 4)  # of many sizes
-    expected = np.array([list(paper(x, g, lr, beta1, beta2, eps, weight_decay)) for x, g in zip(start, gradients.T)]).T
+    gradients = arrays(seed + 1, (steps, start.size))[0] * 10.0 ** np.arange(
+        start.size
+    ).clip(0, 4)  # of many sizes
+    expected = np.array(
+        [
+            list(paper(x, g, lr, beta1, beta2, eps, weight_decay))
+            for x, g in zip(start, gradients.T)
+        ]
+    ).T
     adam = tinyae.Adam(given, lr, (beta1, beta2), eps, weight_decay)
     for t in range(steps):
         parts = np.split(gradients[t], [6, 10])
@@ -40,12 +54,22 @@ def test_adam_is_the_papers_algorithm(seed, lr, beta1, beta2, eps, weight_decay)
             p.grad = part.reshape(p.data.shape)
         adam.step()
         assert [p.data.shape for p in given] == shapes
-        np.testing.assert_allclose(np.concatenate([p.data.ravel() for p in given]), expected[t], rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(
+            np.concatenate([p.data.ravel() for p in given]),
+            expected[t],
+            rtol=1e-9,
+            atol=1e-9,
+        )
 
 
 def test_defaults():
     adam = tinyae.Adam(parameters(1, (3,)))
-    assert (adam.lr, adam.betas, adam.eps, adam.weight_decay) == (1e-3, (0.9, 0.999), 1e-8, 0)
+    assert (adam.lr, adam.betas, adam.eps, adam.weight_decay) == (
+        1e-3,
+        (0.9, 0.999),
+        1e-8,
+        0,
+    )
 
 
 def test_the_first_step_has_the_length_lr():
@@ -53,7 +77,9 @@ def test_the_first_step_has_the_length_lr():
     (p,) = given = parameters(1, (5,))
     before, p.grad = p.data, np.array([1e-3, -1.0, 50, -4e4, 2])
     tinyae.Adam(given, lr=0.25).step()
-    np.testing.assert_allclose(p.data - before, [-0.25, 0.25, -0.25, 0.25, -0.25], rtol=1e-4)
+    np.testing.assert_allclose(
+        p.data - before, [-0.25, 0.25, -0.25, 0.25, -0.25], rtol=1e-4
+    )
 
 
 def test_only_its_own_parameters_move_and_gradients_are_read_only():
@@ -68,8 +94,12 @@ def test_only_its_own_parameters_move_and_gradients_are_read_only():
     adam.step()
     adam.step()
     after = layer.state_dict()
-    assert all((after[name] == before[name]).all() == name.startswith("0") for name in before)
-    assert all((layer.gradients()[name] == value).all() for name, value in gradients.items())
+    assert all(
+        (after[name] == before[name]).all() == name.startswith("0") for name in before
+    )
+    assert all(
+        (layer.gradients()[name] == value).all() for name, value in gradients.items()
+    )
 
 
 def test_parameters_may_come_from_an_iterator_and_share_nothing_with_adam():
@@ -78,6 +108,8 @@ def test_parameters_may_come_from_an_iterator_and_share_nothing_with_adam():
     for p in given:
         p.grad = np.ones_like(p.data)
     adam.step()
-    assert not any(np.shares_memory(p.data, moments) for p in given for moments in (adam.m, adam.v))
+    assert not any(
+        np.shares_memory(p.data, moments) for p in given for moments in (adam.m, adam.v)
+    )
     with pytest.raises(ValueError, match="parameters"):
         tinyae.Adam([])

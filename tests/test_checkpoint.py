@@ -6,13 +6,18 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
-
 from harmful import HARMFUL, Trap, archive, mutated, npy
+from hypothesis import given
+from hypothesis import strategies as st
+
 from tinyae import checkpoint
 from tinyae.checkpoint import MAGIC, CheckpointError
 
-ARRAYS = {"weight": np.arange(6, dtype="float32").reshape(2, 3), "t": np.array(7), "none": np.zeros((0, 2))}
+ARRAYS = {
+    "weight": np.arange(6, dtype="float32").reshape(2, 3),
+    "t": np.array(7),
+    "none": np.zeros((0, 2)),
+}
 SETTINGS = {"experiment": "small", "σ": [0.1, None]}
 
 
@@ -26,9 +31,16 @@ def path(tmp_path):
 def same(loaded):
     """Whether `loaded` is what was saved, bit by bit."""
     arrays, settings = loaded
-    return settings == SETTINGS and list(arrays) == list(ARRAYS) and all(
-        a.dtype == ARRAYS[name].dtype and a.shape == ARRAYS[name].shape and a.tobytes() == ARRAYS[name].tobytes()
-        for name, a in arrays.items())
+    return (
+        settings == SETTINGS
+        and list(arrays) == list(ARRAYS)
+        and all(
+            a.dtype == ARRAYS[name].dtype
+            and a.shape == ARRAYS[name].shape
+            and a.tobytes() == ARRAYS[name].tobytes()
+            for name, a in arrays.items()
+        )
+    )
 
 
 def signed(body):
@@ -48,18 +60,26 @@ def load_bytes(path, data):
     finally:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        assert peak < 2**20 + 100 * len(data), f"{peak:,} bytes of memory for a file of {len(data):,}"
+        assert peak < 2**20 + 100 * len(data), (
+            f"{peak:,} bytes of memory for a file of {len(data):,}"
+        )
 
 
 def test_saved_and_loaded(path):
     assert same(checkpoint.load(path))
-    checkpoint.load(path)[0]["weight"][0, 0] = 1.0  # the arrays are the caller's to write into
-    assert [file.name for file in path.parent.iterdir()] == [path.name], "something was left beside it"
+    checkpoint.load(path)[0]["weight"][0, 0] = (
+        1.0  # the arrays are the caller's to write into
+    )
+    assert [file.name for file in path.parent.iterdir()] == [path.name], (
+        "something was left beside it"
+    )
 
 
 def test_nothing_but_numbers_is_saved(path):
     for values in (np.array([{}]), np.ones(2, bool), np.ones(2, ">f4")):
-        with pytest.raises(TypeError, match=r"arrays\['a'\]: got dtype .*, expected one of float32"):
+        with pytest.raises(
+            TypeError, match=r"arrays\['a'\]: got dtype .*, expected one of float32"
+        ):
             checkpoint.save(path, {"a": values}, {})
     assert same(checkpoint.load(path))
 
@@ -68,7 +88,10 @@ def test_every_byte_flipped(path):
     whole = path.read_bytes()
     for i in range(len(whole)):
         for flip in (0x01, 0x80, 0xFF):
-            assert load_bytes(path, whole[:i] + bytes([whole[i] ^ flip]) + whole[i + 1:]) is None, (i, flip)
+            assert (
+                load_bytes(path, whole[:i] + bytes([whole[i] ^ flip]) + whole[i + 1 :])
+                is None
+            ), (i, flip)
     assert same(load_bytes(path, whole))
 
 
@@ -78,8 +101,14 @@ def test_every_length(path):
         assert load_bytes(path, data) is None, len(data)
 
 
-FOREIGN = {"npy": b"\x93NUMPY\x01\0", "zip": b"PK\x03\x04", "pickle": b"\x80\x04]\x94.", "text": "σ".encode() * 99,
-           "the first line": MAGIC, "version 1": MAGIC.replace(b"2", b"1") + b"x" * 99}
+FOREIGN = {
+    "npy": b"\x93NUMPY\x01\0",
+    "zip": b"PK\x03\x04",
+    "pickle": b"\x80\x04]\x94.",
+    "text": "σ".encode() * 99,
+    "the first line": MAGIC,
+    "version 1": MAGIC.replace(b"2", b"1") + b"x" * 99,
+}
 
 
 @pytest.mark.parametrize("data", FOREIGN.values(), ids=FOREIGN.keys())
@@ -96,11 +125,23 @@ def crafted(weight, settings=SETTINGS_NPY, **others):
 
 
 # What harms by its kind or size does so here; that a shape is not the model's, load cannot know.
-NONSENSE = {name: crafted(weight) for name, weight in HARMFUL.items() if name not in ("another shape", "nothing of it")}
-NONSENSE |= {f"settings {text[:9]}": crafted(npy("(3, 2)"), npy(f"({len(text)},)", text.encode(), "'|u1'"))
-             for text in ("[]", "3", "{", "\xff", "[" * 100_000, "9" * 5000)}
-NONSENSE |= {"no archive": signed(b"PK"), "nothing": signed(b""), "no settings": signed(archive({"weight": npy("(3, 2)")})),
-             "much": crafted(npy("(10000000,)", bytes(4 * 10**7)))}
+NONSENSE = {
+    name: crafted(weight)
+    for name, weight in HARMFUL.items()
+    if name not in ("another shape", "nothing of it")
+}
+NONSENSE |= {
+    f"settings {text[:9]}": crafted(
+        npy("(3, 2)"), npy(f"({len(text)},)", text.encode(), "'|u1'")
+    )
+    for text in ("[]", "3", "{", "\xff", "[" * 100_000, "9" * 5000)
+}
+NONSENSE |= {
+    "no archive": signed(b"PK"),
+    "nothing": signed(b""),
+    "no settings": signed(archive({"weight": npy("(3, 2)")})),
+    "much": crafted(npy("(10000000,)", bytes(4 * 10**7))),
+}
 
 
 @pytest.mark.parametrize("data", NONSENSE.values(), ids=NONSENSE.keys())
@@ -121,13 +162,22 @@ def test_any_bytes(tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp() / "any.checkpoint"
     checkpoint.save(path, ARRAYS, SETTINGS)
     real = path.read_bytes()
-    body = real[len(MAGIC) + 32:]
-    drawn = data.draw(mutated(real) | mutated(body).map(signed) | st.binary() | st.binary().map(signed)
-                      | st.builds(crafted, st.binary(max_size=200) | mutated(npy("(3, 2)")), mutated(SETTINGS_NPY)))
+    body = real[len(MAGIC) + 32 :]
+    drawn = data.draw(
+        mutated(real)
+        | mutated(body).map(signed)
+        | st.binary()
+        | st.binary().map(signed)
+        | st.builds(
+            crafted,
+            st.binary(max_size=200) | mutated(npy("(3, 2)")),
+            mutated(SETTINGS_NPY),
+        )
+    )
     loaded = load_bytes(path, drawn)
     if loaded is None:
         return
-    if drawn[len(MAGIC):len(MAGIC) + 32] == real[len(MAGIC):len(MAGIC) + 32]:
+    if drawn[len(MAGIC) : len(MAGIC) + 32] == real[len(MAGIC) : len(MAGIC) + 32]:
         assert same(loaded)
     arrays, settings = loaded  # the file says so, with a right checksum
     assert type(settings) is dict and all(type(name) is str for name in arrays)
@@ -137,14 +187,22 @@ def test_any_bytes(tmp_path_factory, data):
 
 # -- the file before --
 
+
 def test_the_one_before_is_kept_and_used(path, capsys):
     before = path.read_bytes()
     checkpoint.save(path, {"a": np.ones(1)}, {})
-    assert checkpoint.previous(path).read_bytes() == before and checkpoint.load_latest(path)[1] == {}
+    assert (
+        checkpoint.previous(path).read_bytes() == before
+        and checkpoint.load_latest(path)[1] == {}
+    )
     path.write_bytes(path.read_bytes()[:-1])
     assert same(checkpoint.load_latest(path))
     said = capsys.readouterr().out
-    assert said.count("\n") == 1 and said.startswith(f"{path}: its checksum") and "trying the one before it" in said
+    assert (
+        said.count("\n") == 1
+        and said.startswith(f"{path}: its checksum")
+        and "trying the one before it" in said
+    )
     path.unlink()
     assert same(checkpoint.load_latest(path)) and capsys.readouterr().out == ""
 
@@ -154,13 +212,19 @@ def test_a_damaged_one_does_not_replace_the_one_before(path):
     before = checkpoint.previous(path).read_bytes()
     path.write_bytes(b"damaged")
     checkpoint.save(path, {"a": np.ones(1)}, {})
-    assert checkpoint.previous(path).read_bytes() == before and checkpoint.load(path)[1] == {}
+    assert (
+        checkpoint.previous(path).read_bytes() == before
+        and checkpoint.load(path)[1] == {}
+    )
 
 
 def test_nothing_whole_is_there(path, capsys):
     checkpoint.previous(path).write_bytes(b"")
     path.write_bytes(b"foreign")
-    assert checkpoint.load_latest(path) is None and capsys.readouterr().out.count("\n") == 2
+    assert (
+        checkpoint.load_latest(path) is None
+        and capsys.readouterr().out.count("\n") == 2
+    )
     assert checkpoint.load_latest(path.with_name("absent")) is None
     with pytest.raises(FileNotFoundError):
         checkpoint.load(path.with_name("absent"))

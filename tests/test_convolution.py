@@ -5,10 +5,11 @@ The loops (cases.loops) know nothing of patches.py: they visit every pair of pix
 
 import numpy as np
 import pytest
-from hypothesis import example, given, strategies as st
+from cases import arrays, convolutions, distinct, loops, seeds, transposed_convolutions
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 import tinyae
-from cases import arrays, convolutions, distinct, loops, seeds, transposed_convolutions
 from tinyae.convolution import outer_sum, product
 from tinyae.patches import col2im, conv_size, im2col, transposed_size
 
@@ -16,18 +17,24 @@ from tinyae.patches import col2im, conv_size, im2col, transposed_size
 def agree(got, wanted):
     """Equal shape and dtype, and equal values to float64 rounding."""
     assert got.shape == wanted.shape and got.dtype == wanted.dtype == "float64"
-    np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-12 * max(1, abs(wanted).max()))
+    np.testing.assert_allclose(
+        got, wanted, rtol=0, atol=1e-12 * max(1, abs(wanted).max())
+    )
 
 
 def build(kind, arguments, seed):
     """A layer, and its weight and bias replaced by normal numbers."""
     layer = kind(*arguments, dtype="float64", seed=seed)
-    layer.weight.data, layer.bias.data = arrays(seed + 1, layer.weight.data.shape, layer.bias.data.shape)
+    layer.weight.data, layer.bias.data = arrays(
+        seed + 1, layer.weight.data.shape, layer.bias.data.shape
+    )
     return layer, layer.weight.data, layer.bias.data
 
 
 @given(convolutions())
-@example(((2, 3, (6, 1), (1, 2), (3, 0)), (2, 1, 4, 5), 0))  # some kernel rows see nothing but padding
+@example(
+    ((2, 3, (6, 1), (1, 2), (3, 0)), (2, 1, 4, 5), 0)
+)  # some kernel rows see nothing but padding
 def test_conv2d_is_its_definition(case):
     (C, O, *geometry), (_, H, W, N), seed = case
     layer, w, b = build(tinyae.Conv2d, case[0], seed)
@@ -52,7 +59,9 @@ def test_conv_transpose2d_is_its_definition(case):
     (C, O, *geometry, extra), (_, H, W, N), seed = case
     layer, w, b = build(tinyae.ConvTranspose2d, case[0], seed)
     assert w.shape == (C, O, *geometry[0]) and b.shape == (O,)
-    size = [(n - 1) * s - 2 * p + k + e for n, k, s, p, e in zip((H, W), *geometry, extra)]
+    size = [
+        (n - 1) * s - 2 * p + k + e for n, k, s, p, e in zip((H, W), *geometry, extra)
+    ]
     x, dy = arrays(seed, (C, H, W, N), (O, *size, N))
     y, dx, dw = np.zeros(dy.shape), np.zeros(x.shape), np.zeros(w.shape)
     y += b[:, None, None, None]
@@ -84,7 +93,9 @@ def test_transposed_convolution_is_the_adjoint(case):
     spread = transposed.forward(y)
     (x,) = arrays(seed + 2, spread.shape)
     gathered = conv.forward(x)
-    assert gathered.shape == y.shape  # whatever output_padding: one of the sizes that conv takes to this one
+    assert (
+        gathered.shape == y.shape
+    )  # whatever output_padding: one of the sizes that conv takes to this one
     equal_products((gathered, y), (x, spread))
     agree(conv.backward(y), spread)
     agree(transposed.backward(x), gathered)
@@ -97,30 +108,62 @@ def test_col2im_is_the_adjoint_of_im2col(case):
     cols = im2col(x, *geometry)
     (z,) = arrays(seed + 1, cols.shape)
     equal_products((cols, z), (x, col2im(z, x.shape, *geometry)))
-    agree(cols, np.stack([  # straight from the formula, with numpy's own padding
-        np.pad(x, ((0, 0), *[(p, p) for p in geometry[2]], (0, 0)))[c, i:, j:][::geometry[1][0], ::geometry[1][1]]
-        [:cols.shape[1], :cols.shape[2]]
-        for c in range(C) for i in range(geometry[0][0]) for j in range(geometry[0][1])]))
+    agree(
+        cols,
+        np.stack(
+            [  # straight from the formula, with numpy's own padding
+                np.pad(x, ((0, 0), *[(p, p) for p in geometry[2]], (0, 0)))[c, i:, j:][
+                    :: geometry[1][0], :: geometry[1][1]
+                ][: cols.shape[1], : cols.shape[2]]
+                for c in range(C)
+                for i in range(geometry[0][0])
+                for j in range(geometry[0][1])
+            ]
+        ),
+    )
 
 
 @given(st.integers(1, 40), st.integers(1, 6), st.integers(1, 5), st.integers(0, 4))
 def test_sizes(size, kernel, stride, padding):
-    positions = [a for a in range(-padding, size + padding, stride) if a + kernel <= size + padding]
+    positions = [
+        a
+        for a in range(-padding, size + padding, stride)
+        if a + kernel <= size + padding
+    ]
     if positions:
         assert conv_size(size, kernel, stride, padding) == len(positions)
-        same = [transposed_size(len(positions), kernel, stride, padding, extra) for extra in range(stride)]
+        same = [
+            transposed_size(len(positions), kernel, stride, padding, extra)
+            for extra in range(stride)
+        ]
         assert size in same and same == list(range(same[0], same[0] + stride))
         assert {conv_size(n, kernel, stride, padding) for n in same} == {len(positions)}
 
 
-@pytest.mark.parametrize("kernel, stride, padding, extra, small, large", [
-    (3, 2, 0, 0, (3, 3), (7, 7)), (3, 2, 1, 1, (7, 7), (14, 14)), (3, 2, 1, 1, (14, 14), (28, 28)),
-    (3, 2, 1, 0, (7, 4), (13, 7)), ((2, 5), (3, 1), (0, 2), (2, 0), (4, 6), (13, 6)), (1, 3, 0, (0, 2), (2, 3), (4, 9)),
-])
+@pytest.mark.parametrize(
+    "kernel, stride, padding, extra, small, large",
+    [
+        (3, 2, 0, 0, (3, 3), (7, 7)),
+        (3, 2, 1, 1, (7, 7), (14, 14)),
+        (3, 2, 1, 1, (14, 14), (28, 28)),
+        (3, 2, 1, 0, (7, 4), (13, 7)),
+        ((2, 5), (3, 1), (0, 2), (2, 0), (4, 6), (13, 6)),
+        (1, 3, 0, (0, 2), (2, 3), (4, 9)),
+    ],
+)
 def test_output_sizes(kernel, stride, padding, extra, small, large):
-    (x,), (y,) = arrays(0, (2, *small, 3), dtype="float32"), arrays(1, (4, *large, 3), dtype="float32")
-    assert tinyae.ConvTranspose2d(2, 4, kernel, stride, padding, extra).forward(x).shape == (4, *large, 3)
-    assert tinyae.Conv2d(4, 2, kernel, stride, padding).forward(y).shape == (2, *small, 3)
+    (x,), (y,) = (
+        arrays(0, (2, *small, 3), dtype="float32"),
+        arrays(1, (4, *large, 3), dtype="float32"),
+    )
+    assert tinyae.ConvTranspose2d(2, 4, kernel, stride, padding, extra).forward(
+        x
+    ).shape == (4, *large, 3)
+    assert tinyae.Conv2d(4, 2, kernel, stride, padding).forward(y).shape == (
+        2,
+        *small,
+        3,
+    )
 
 
 def test_by_hand():
@@ -128,25 +171,44 @@ def test_by_hand():
     layer = tinyae.ConvTranspose2d(1, 1, 2, dtype="float64")
     layer.weight.data, layer.bias.data = np.ones((1, 1, 2, 2)), np.array([10.0])
     x = np.array([[1.0, 2], [3, 4]]).reshape(1, 2, 2, 1)
-    assert layer.forward(x)[0, :, :, 0].tolist() == [[11, 13, 12], [14, 20, 16], [13, 17, 14]]
+    assert layer.forward(x)[0, :, :, 0].tolist() == [
+        [11, 13, 12],
+        [14, 20, 16],
+        [13, 17, 14],
+    ]
     conv = tinyae.Conv2d(1, 1, (1, 2), dtype="float64")
-    conv.weight.data, conv.bias.data = np.array([[[[1.0, -1]]]]), np.array([0.5])  # not flipped: left minus right
+    conv.weight.data, conv.bias.data = (
+        np.array([[[[1.0, -1]]]]),
+        np.array([0.5]),
+    )  # not flipped: left minus right
     assert conv.forward(x)[0, :, :, 0].tolist() == [[-0.5], [-0.5]]
 
 
 def test_defaults_are_stride_1_and_no_padding():
     conv, transposed = tinyae.Conv2d(2, 3, (2, 3)), tinyae.ConvTranspose2d(2, 3, (2, 3))
-    assert conv.stride == transposed.stride == (1, 1) and conv.padding == transposed.padding == (0, 0)
+    assert conv.stride == transposed.stride == (
+        1,
+        1,
+    ) and conv.padding == transposed.padding == (0, 0)
     assert transposed.output_padding == (0, 0)
     x = np.zeros((2, 5, 7, 1), "float32")
-    assert conv.forward(x).shape[1:3] == (4, 5) and transposed.forward(x).shape[1:3] == (6, 9)
+    assert conv.forward(x).shape[1:3] == (4, 5) and transposed.forward(x).shape[
+        1:3
+    ] == (6, 9)
 
 
 def test_the_smallest_that_fit_and_the_largest_that_do_not():
     image = arrays(0, (2, 3, 4, 5), dtype="float32")[0]
     assert tinyae.Conv2d(2, 1, (5, 6), padding=1).forward(image).shape == (1, 1, 1, 5)
-    assert tinyae.ConvTranspose2d(2, 1, (2, 1), padding=(1, 1)).forward(image).shape == (1, 2, 2, 5)
-    assert tinyae.ConvTranspose2d(2, 1, 1, 3, 0, 2).forward(image).shape == (1, 9, 12, 5)
+    assert tinyae.ConvTranspose2d(2, 1, (2, 1), padding=(1, 1)).forward(
+        image
+    ).shape == (1, 2, 2, 5)
+    assert tinyae.ConvTranspose2d(2, 1, 1, 3, 0, 2).forward(image).shape == (
+        1,
+        9,
+        12,
+        5,
+    )
     for kernel in ((6, 6), (5, 7)):
         with pytest.raises(ValueError, match="kernel_size"):
             tinyae.Conv2d(2, 1, kernel, padding=1).forward(image)

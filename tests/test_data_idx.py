@@ -25,12 +25,14 @@ def mutated(draw, originals):
     data = bytearray(draw(originals))
     for _ in range(draw(st.integers(1, 4))):
         # Half of the accidents hit the first bytes, where a file describes itself.
-        at = draw(st.one_of(st.integers(0, min(24, len(data))), st.integers(0, len(data))))
+        at = draw(
+            st.one_of(st.integers(0, min(24, len(data))), st.integers(0, len(data)))
+        )
         kind = draw(st.sampled_from(["change", "lose", "insert", "cut"]))
         if kind == "change":
-            data[at:at + 1] = draw(st.binary(min_size=1, max_size=1))
+            data[at : at + 1] = draw(st.binary(min_size=1, max_size=1))
         elif kind == "lose":
-            del data[at:at + draw(st.integers(1, 8))]
+            del data[at : at + draw(st.integers(1, 8))]
         elif kind == "insert":
             data[at:at] = draw(st.binary(min_size=1, max_size=8))
         else:
@@ -70,7 +72,11 @@ def right_or_refused(data):
     assert array.dtype == numpy.uint8 and write_idx(array) == data
 
 
-@given(hnp.arrays(numpy.uint8, hnp.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=6)))
+@given(
+    hnp.arrays(
+        numpy.uint8, hnp.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=6)
+    )
+)
 def test_reads_back_what_was_written(array):
     read = read_idx(write_idx(array))
     assert read.dtype == numpy.uint8 and read.shape == array.shape
@@ -89,7 +95,12 @@ def test_the_array_is_the_callers():
     assert bytes(data) == LABELS_FILE
 
 
-@given(st.one_of(st.binary(max_size=64), st.binary(max_size=64).map(lambda tail: b"\0\0\x08" + tail)))
+@given(
+    st.one_of(
+        st.binary(max_size=64),
+        st.binary(max_size=64).map(lambda tail: b"\0\0\x08" + tail),
+    )
+)
 def test_random_bytes(data):
     right_or_refused(data)
 
@@ -104,26 +115,35 @@ def test_lying_headers(data):
     right_or_refused(data)
 
 
-@pytest.mark.parametrize("sides", [[2**32 - 1], [2**31, 2**31], [2**32 - 1] * 4, [60_000, 2**20, 2**20]])
+@pytest.mark.parametrize(
+    "sides", [[2**32 - 1], [2**31, 2**31], [2**32 - 1] * 4, [60_000, 2**20, 2**20]]
+)
 def test_a_lying_header_costs_no_memory(sides):
-    data = bytes([0, 0, 8, len(sides)]) + b"".join(side.to_bytes(4, "big") for side in sides) + bytes(100)
+    data = (
+        bytes([0, 0, 8, len(sides)])
+        + b"".join(side.to_bytes(4, "big") for side in sides)
+        + bytes(100)
+    )
     with pytest.raises(DataError, match="expected"):
         read_idx(data)
     assert peak_memory(read_idx, data) < 100_000
 
 
-@pytest.mark.parametrize("data, says", [
-    (b"", "not an IDX file"),
-    (b"\0\0\x08", "not an IDX file"),
-    (b"\x1f\x8b\x08\0rest", "not an IDX file"),
-    (b"\0\0\x0d\x01\0\0\0\x01\0\0\0\0", "type 0x0d"),  # floats, which IDX knows too
-    (b"\0\0\x08\0\0", "0 dimensions"),
-    (bytes([0, 0, 8, 65]) + bytes([0, 0, 0, 1]) * 65 + b"x", "65 dimensions"),
-    (LABELS_FILE[:7], "header of 8"),
-    (LABELS_FILE[:-1], "999 values, expected 1,000"),
-    (LABELS_FILE + b"\0", "1,001 values, expected 1,000"),
-    (bytes([0, 0, 8, 3]) + bytes(4) + b"\xff" * 8, "cannot be held"),
-])
+@pytest.mark.parametrize(
+    "data, says",
+    [
+        (b"", "not an IDX file"),
+        (b"\0\0\x08", "not an IDX file"),
+        (b"\x1f\x8b\x08\0rest", "not an IDX file"),
+        (b"\0\0\x0d\x01\0\0\0\x01\0\0\0\0", "type 0x0d"),  # floats, which IDX knows too
+        (b"\0\0\x08\0\0", "0 dimensions"),
+        (bytes([0, 0, 8, 65]) + bytes([0, 0, 0, 1]) * 65 + b"x", "65 dimensions"),
+        (LABELS_FILE[:7], "header of 8"),
+        (LABELS_FILE[:-1], "999 values, expected 1,000"),
+        (LABELS_FILE + b"\0", "1,001 values, expected 1,000"),
+        (bytes([0, 0, 8, 3]) + bytes(4) + b"\xff" * 8, "cannot be held"),
+    ],
+)
 def test_what_is_refused_and_how(data, says):
     with pytest.raises(DataError, match=says):
         read_idx(data)
@@ -137,16 +157,30 @@ def test_decompress_gives_back_what_was_compressed(content, spare):
             decompress(gzip.compress(content), len(content) - 1)
 
 
-@given(mutated(st.sampled_from([gzip.compress(LABELS_FILE, mtime=0), gzip.compress(IMAGES_FILE, mtime=0)])))
+@given(
+    mutated(
+        st.sampled_from(
+            [gzip.compress(LABELS_FILE, mtime=0), gzip.compress(IMAGES_FILE, mtime=0)]
+        )
+    )
+)
 def test_damaged_gzip_files(data):
     try:
         content = decompress(data, 2000)
     except DataError:
         return
-    assert content in (LABELS_FILE, IMAGES_FILE)  # only bytes that mean nothing, as the time, were hit
+    assert content in (
+        LABELS_FILE,
+        IMAGES_FILE,
+    )  # only bytes that mean nothing, as the time, were hit
 
 
-@given(st.one_of(st.binary(max_size=64), st.binary(max_size=64).map(lambda tail: b"\x1f\x8b\x08" + tail)))
+@given(
+    st.one_of(
+        st.binary(max_size=64),
+        st.binary(max_size=64).map(lambda tail: b"\x1f\x8b\x08" + tail),
+    )
+)
 def test_random_gzip_files(data):
     try:
         content = decompress(data, 1000)

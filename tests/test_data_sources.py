@@ -4,11 +4,11 @@ import errno
 import gzip
 import os
 
+import data_server
 import numpy
 import pytest
-
-import data_server
 from data_server import assert_cache_is_right, cache_of, fill
+
 from data_tools import DataError, fashion_mnist, load_fashion_mnist
 from data_tools.files import FULL
 from data_tools.make_sample import write_idx
@@ -19,12 +19,17 @@ files, serve = data_server.files, data_server.serve  # the fixtures
 
 # ---- the order -----------------------------------------------------------------------------------------------------
 
+
 def test_each_source_in_its_turn(files, serve, tmp_path, monkeypatch, capsys):
     server = serve()
 
     def source():
         data = load_fashion_mnist(mirrors=[server.url])
-        assert data.complete and data.train_images.shape == (40, 28, 28) and data.test_labels.shape == (20,)
+        assert (
+            data.complete
+            and data.train_images.shape == (40, 28, 28)
+            and data.test_labels.shape == (20,)
+        )
         return data.source
 
     assert source().startswith("a download") and sorted(server.requests) == sorted(FULL)
@@ -38,7 +43,11 @@ def test_each_source_in_its_turn(files, serve, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("TINYAE_DATA", str(named))
     assert source() == f"the folder {named}"
     given = fill(tmp_path / "given", files)
-    assert load_fashion_mnist(given).source == load_fashion_mnist(str(given)).source == f"the folder {given}"
+    assert (
+        load_fashion_mnist(given).source
+        == load_fashion_mnist(str(given)).source
+        == f"the folder {given}"
+    )
     assert len(server.requests) == 4  # after the first time, no request
     assert "!!" not in capsys.readouterr().err
 
@@ -55,7 +64,9 @@ def test_plain_files_and_what_is_in_them(files, tmp_path):
         (folder / name).write_bytes(gzip.decompress(data))
     data = load_fashion_mnist(folder)
     for name, array in zip(FULL, data[:4]):
-        assert array.dtype == numpy.uint8 and write_idx(array) == gzip.decompress(files[name])
+        assert array.dtype == numpy.uint8 and write_idx(array) == gzip.decompress(
+            files[name]
+        )
 
 
 def damage(folder, how):
@@ -83,17 +94,26 @@ def damage(folder, how):
     return [str(path)]
 
 
-@pytest.mark.parametrize("how", ["missing", "not gzip", "truncated", "empty", "one bit", "too long", "a folder"])
+@pytest.mark.parametrize(
+    "how",
+    ["missing", "not gzip", "truncated", "empty", "one bit", "too long", "a folder"],
+)
 @pytest.mark.parametrize("through", ["argument", "variable"])
-def test_a_named_folder_is_right_or_an_error(files, serve, tmp_path, monkeypatch, how, through):
+def test_a_named_folder_is_right_or_an_error(
+    files, serve, tmp_path, monkeypatch, how, through
+):
     server = serve()
-    fill(cache_of(tmp_path), files)  # the data are elsewhere too, and must not be taken from there
+    fill(
+        cache_of(tmp_path), files
+    )  # the data are elsewhere too, and must not be taken from there
     folder = fill(tmp_path / "named", files)
     says = damage(folder, how)
     if through == "variable":
         monkeypatch.setenv("TINYAE_DATA", str(folder))
     with pytest.raises(DataError, match="expected|cut short|holds more") as caught:
-        load_fashion_mnist(folder if through == "argument" else None, mirrors=[server.url])
+        load_fashion_mnist(
+            folder if through == "argument" else None, mirrors=[server.url]
+        )
     assert all(text in str(caught.value) for text in says)
     assert not server.requests
 
@@ -114,12 +134,17 @@ def test_what_is_no_path_is_named(files, name, value):
 
 # ---- the cache -----------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("how", ["missing", "not gzip", "truncated", "empty", "one bit", "too long"])
+
+@pytest.mark.parametrize(
+    "how", ["missing", "not gzip", "truncated", "empty", "one bit", "too long"]
+)
 def test_a_wrong_file_in_the_cache_is_replaced(files, serve, tmp_path, capsys, how):
     server = serve()
     damage(fill(cache_of(tmp_path), files), how)
     data = load_fashion_mnist(mirrors=[server.url])
-    assert data.complete and server.requests == [TEST_LABELS]  # the other three were right
+    assert data.complete and server.requests == [
+        TEST_LABELS
+    ]  # the other three were right
     assert write_idx(data.test_labels) == gzip.decompress(files[TEST_LABELS])
     assert_cache_is_right(tmp_path, files)
     assert ("removed from the cache" in capsys.readouterr().err) == (how != "missing")
@@ -139,7 +164,9 @@ def test_a_cache_that_cannot_be_written(files, serve, tmp_path, capsys):
     assert "cannot keep" in capsys.readouterr().err
 
 
-def test_a_disk_that_is_full_costs_the_cache_not_the_data(files, serve, tmp_path, monkeypatch, capsys):
+def test_a_disk_that_is_full_costs_the_cache_not_the_data(
+    files, serve, tmp_path, monkeypatch, capsys
+):
     def full(descriptor):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -157,4 +184,6 @@ def test_what_a_killed_process_left_is_removed(files, serve, tmp_path):
         path.write_bytes(b"half a file")
     os.utime(old, (0, 0))
     assert load_fashion_mnist(mirrors=[serve().url]).complete
-    assert not old.exists() and new.exists()  # the new one may belong to a process at work
+    assert (
+        not old.exists() and new.exists()
+    )  # the new one may belong to a process at work

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from cases import arrays
 
 import tinyae
-from cases import arrays
 from tinyae import gradcheck
 from tinyae.gradcheck import check_layer, measure
 from tinyae.layer import Layer
@@ -42,11 +42,13 @@ def batch_norm():
 
 def scaled(number):
     """Parameter `number`'s gradient (or dx, for None) 1.001 times too large."""
+
     def spoil(broken, dx):
         if number is None:
             return dx * 1.001
         broken.layer.parameters()[number].grad *= 1.001
         return dx
+
     return spoil
 
 
@@ -57,12 +59,24 @@ def kernel_transposed(broken, dx):
 
 def kernel_transposed_in_dx(broken, dx):
     flipped = np.swapaxes(broken.layer.weight.data, 2, 3)
-    return col2im(np.tensordot(flipped.reshape(3, -1).T, broken.dy, 1), dx.shape, (3, 3), (2, 2), (1, 1))
+    return col2im(
+        np.tensordot(flipped.reshape(3, -1).T, broken.dy, 1),
+        dx.shape,
+        (3, 3),
+        (2, 2),
+        (1, 1),
+    )
 
 
 def padding_off_by_one(broken, dx):
     weight = broken.layer.weight.data
-    return col2im(np.tensordot(weight.reshape(3, -1).T, broken.dy, 1), dx.shape, (3, 3), (2, 2), (1, 0))
+    return col2im(
+        np.tensordot(weight.reshape(3, -1).T, broken.dy, 1),
+        dx.shape,
+        (3, 3),
+        (2, 2),
+        (1, 0),
+    )
 
 
 def scale(broken):
@@ -95,21 +109,36 @@ def bias_gradient_averaged(broken, dx):
 
 
 MISTAKES = [
-    (conv, scaled(None)), (conv, scaled(0)), (conv, scaled(1)),
-    (conv_transpose, scaled(None)), (conv_transpose, scaled(0)), (conv_transpose, scaled(1)),
-    (batch_norm, scaled(None)), (batch_norm, scaled(0)), (batch_norm, scaled(1)),
-    (conv, kernel_transposed), (conv_transpose, kernel_transposed), (conv, kernel_transposed_in_dx),
-    (conv, padding_off_by_one), (conv, bias_gradient_averaged), (conv, last_row_missing),
+    (conv, scaled(None)),
+    (conv, scaled(0)),
+    (conv, scaled(1)),
+    (conv_transpose, scaled(None)),
+    (conv_transpose, scaled(0)),
+    (conv_transpose, scaled(1)),
+    (batch_norm, scaled(None)),
+    (batch_norm, scaled(0)),
+    (batch_norm, scaled(1)),
+    (conv, kernel_transposed),
+    (conv_transpose, kernel_transposed),
+    (conv, kernel_transposed_in_dx),
+    (conv, padding_off_by_one),
+    (conv, bias_gradient_averaged),
+    (conv, last_row_missing),
     (conv, lambda broken, dx: -dx),
-    (batch_norm, no_variance_term), (batch_norm, no_mean_term), (batch_norm, no_gamma),
-    (lambda: (tinyae.Sigmoid(), (3, 4)), scaled(None)), (lambda: (tinyae.ReLU(), (3, 4)), lambda broken, dx: broken.dy),
+    (batch_norm, no_variance_term),
+    (batch_norm, no_mean_term),
+    (batch_norm, no_gamma),
+    (lambda: (tinyae.Sigmoid(), (3, 4)), scaled(None)),
+    (lambda: (tinyae.ReLU(), (3, 4)), lambda broken, dx: broken.dy),
 ]
 
 
 @pytest.mark.parametrize("make, spoil", MISTAKES)
 def test_a_mistake_is_seen(make, spoil):
     layer, shape = make()
-    assert max(check_layer(Broken(layer, lambda broken, dx: dx), shape).values()) < EXACT  # sound without the mistake
+    assert (
+        max(check_layer(Broken(layer, lambda broken, dx: dx), shape).values()) < EXACT
+    )  # sound without the mistake
     assert max(check_layer(Broken(layer, spoil), shape).values()) > 5e-4
 
 
@@ -125,7 +154,9 @@ def test_an_upstream_gradient_of_ones_would_not_see_a_missing_variance_term():
     layer, shape = batch_norm()
     broken = Broken(layer, no_variance_term)
     broken.forward(arrays(0, shape, dtype="float32")[0])
-    assert abs(broken.backward(np.ones(shape, "float32"))).max() < 1e-6  # zero, as is right: looks fine
+    assert (
+        abs(broken.backward(np.ones(shape, "float32"))).max() < 1e-6
+    )  # zero, as is right: looks fine
     assert check_layer(broken, shape)["x"] > 0.1
 
 
@@ -138,14 +169,22 @@ def test_a_sampled_check_looks_at_that_many_entries(monkeypatch):
 
     monkeypatch.setattr(gradcheck, "measure", measure)
     check_layer(*conv(), entries=7)
-    assert [shape for shape, _ in calls] == [(2, 5, 7, 4)] * 7 + [(3, 2, 3, 3)] * 7 + [(3,)] * 3
+    assert [shape for shape, _ in calls] == [(2, 5, 7, 4)] * 7 + [(3, 2, 3, 3)] * 7 + [
+        (3,)
+    ] * 3
     assert len(set(calls)) == 17
 
 
 def test_measure():
     x, dy = np.array([0.5, 2.0]), np.array([3.0, -1.0])
-    for f, slopes in [(lambda: x**3, (3 * 0.75, -12)), (lambda: x * x[0], (3 - 2, -0.5)), (lambda: x, (3, -1))]:
-        assert [measure(f, x, dy, (i,), 1e-3) for i in (0, 1)] == pytest.approx(slopes, abs=1e-11)
+    for f, slopes in [
+        (lambda: x**3, (3 * 0.75, -12)),
+        (lambda: x * x[0], (3 - 2, -0.5)),
+        (lambda: x, (3, -1)),
+    ]:
+        assert [measure(f, x, dy, (i,), 1e-3) for i in (0, 1)] == pytest.approx(
+            slopes, abs=1e-11
+        )
     assert x.tolist() == [0.5, 2.0]
 
 
@@ -160,14 +199,19 @@ def test_an_entry_with_a_kink_within_the_step_is_left_out(at):
 
 def test_all_is_as_it_was():
     layer = tinyae.Sequential(*[tinyae.BatchNorm2d(3), conv_transpose()[0]])
-    x, = arrays(1, (3, 4, 5, 2))
-    given, before = x.copy(), [(p, p.data, p.data.copy()) for _, p in layer.named_parameters()]
+    (x,) = arrays(1, (3, 4, 5, 2))
+    given, before = (
+        x.copy(),
+        [(p, p.data, p.data.copy()) for _, p in layer.named_parameters()],
+    )
     assert max(check_layer(layer, given).values()) < CURVED
     np.testing.assert_array_equal(given, x)
     for p, data, values in before:
         assert p.data is data and p.data.dtype == "float32"
         np.testing.assert_array_equal(data, values)
-    assert check_layer(layer, x, 3) == check_layer(layer, x, 3) != check_layer(layer, x, 4)
+    assert (
+        check_layer(layer, x, 3) == check_layer(layer, x, 3) != check_layer(layer, x, 4)
+    )
 
 
 class Plain(Layer):
@@ -183,13 +227,31 @@ class Plain(Layer):
         return self.dx(dy)
 
 
-@pytest.mark.parametrize("layer, message", [
-    (Plain(lambda dy: 2 * dy), "Plain, the gradient for scale: got none, expected shape (2,)"),
-    (Plain(lambda dy: None), "Plain, the gradient for x: got none, expected shape (3, 2)"),
-    (Plain(lambda dy: dy.T), "Plain, the gradient for x: got shape (2, 3), expected shape (3, 2)"),
-    (Plain(lambda dy: dy, lambda x: np.random.random(x.shape)), "Plain, the gradient for x: forward is not smooth"),
-    (Plain(lambda dy: dy, lambda x: x * np.nan), "Plain, the gradient for x: forward is not smooth"),
-])
+@pytest.mark.parametrize(
+    "layer, message",
+    [
+        (
+            Plain(lambda dy: 2 * dy),
+            "Plain, the gradient for scale: got none, expected shape (2,)",
+        ),
+        (
+            Plain(lambda dy: None),
+            "Plain, the gradient for x: got none, expected shape (3, 2)",
+        ),
+        (
+            Plain(lambda dy: dy.T),
+            "Plain, the gradient for x: got shape (2, 3), expected shape (3, 2)",
+        ),
+        (
+            Plain(lambda dy: dy, lambda x: np.random.random(x.shape)),
+            "Plain, the gradient for x: forward is not smooth",
+        ),
+        (
+            Plain(lambda dy: dy, lambda x: x * np.nan),
+            "Plain, the gradient for x: forward is not smooth",
+        ),
+    ],
+)
 def test_what_cannot_be_compared_is_said(layer, message):
     with pytest.raises(ValueError) as raised:
         check_layer(layer, (3, 2))
@@ -198,7 +260,9 @@ def test_what_cannot_be_compared_is_said(layer, message):
 
 def test_a_gradient_of_nan_fails():
     layer, shape = conv()
-    assert check_layer(Broken(layer, lambda broken, dx: dx * np.nan), shape)["x"] == float("inf")
+    assert check_layer(Broken(layer, lambda broken, dx: dx * np.nan), shape)[
+        "x"
+    ] == float("inf")
 
 
 @pytest.mark.parametrize("write", [lambda x, dy: x.fill(0), lambda x, dy: dy.fill(0)])

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import joblib
 import numpy as np
 import pytest
-
 from board import LENGTH, Group, new_board
+
 from data_tools import GaussianNoise, load_sample
 from tinyae import Adam, AnelloAutoencoder, BatchNorm2d
 from tinyae.group import Alone
@@ -50,6 +50,7 @@ def test_a_long_vector_goes_in_pieces():
 
 def test_nobody_reads_what_is_written_later():
     """Thousands of means, one right after the other, the members out of step now and then."""
+
     def many(g):
         rng, means = np.random.default_rng(g.rank), []
         for turn in range(3000):
@@ -66,14 +67,20 @@ def test_nobody_reads_what_is_written_later():
 def test_processes_meet_on_a_file(tmp_path):
     board = new_board(2, tmp_path / "board")
     parts = np.arange(6.0).reshape(2, 3)
-    means = joblib.Parallel(2, batch_size=1)(joblib.delayed(lambda rank, board: Group(rank, board).mean(parts[rank]))(
-        rank, board) for rank in (0, 1))
+    means = joblib.Parallel(2, batch_size=1)(
+        joblib.delayed(lambda rank, board: Group(rank, board).mean(parts[rank]))(
+            rank, board
+        )
+        for rank in (0, 1)
+    )
     np.testing.assert_array_equal(means, [[1.5, 2.5, 3.5]] * 2)
 
 
 def test_nobody_waits_for_ever(monkeypatch, tmp_path):
     monkeypatch.setattr("board.PATIENCE", 0.05)
-    with pytest.raises(TimeoutError, match="rank 1 waited 0.05 s for the other 1 of its group"):
+    with pytest.raises(
+        TimeoutError, match="rank 1 waited 0.05 s for the other 1 of its group"
+    ):
         Group(1, new_board(2, tmp_path / "board")).mean(np.ones(3))
 
 
@@ -85,8 +92,13 @@ def test_batch_norm_sees_the_whole_batch(size):
     def layer_on(g):
         layer = BatchNorm2d(4, dtype="float64")
         layer.group = g
-        layer.load_state_dict(layer.state_dict() | {"weight": np.arange(1.0, 5), "bias": np.ones(4)})
-        y, dx = layer.forward(x[..., g.rank::g.size]), layer.backward(dy[..., g.rank::g.size])
+        layer.load_state_dict(
+            layer.state_dict() | {"weight": np.arange(1.0, 5), "bias": np.ones(4)}
+        )
+        y, dx = (
+            layer.forward(x[..., g.rank :: g.size]),
+            layer.backward(dy[..., g.rank :: g.size]),
+        )
         return y, dx, layer
 
     y, dx, whole = layer_on(Alone())
@@ -95,9 +107,16 @@ def test_batch_norm_sees_the_whole_batch(size):
         np.testing.assert_allclose(own_y, y[..., rank::size], rtol=1e-13, atol=1e-13)
         np.testing.assert_allclose(own_dx, dx[..., rank::size], rtol=1e-13, atol=1e-13)
         for name, values in whole.state_dict().items():
-            np.testing.assert_allclose(layer.state_dict()[name], values, rtol=1e-13, err_msg=name)
-    for name, gradient in whole.gradients().items():  # dy is given here, not an average: parts add
-        np.testing.assert_allclose(sum(layer.gradients()[name] for *_, layer in found), gradient, rtol=1e-12)
+            np.testing.assert_allclose(
+                layer.state_dict()[name], values, rtol=1e-13, err_msg=name
+            )
+    for (
+        name,
+        gradient,
+    ) in whole.gradients().items():  # dy is given here, not an average: parts add
+        np.testing.assert_allclose(
+            sum(layer.gradients()[name] for *_, layer in found), gradient, rtol=1e-12
+        )
 
 
 def test_batch_norm_takes_one_value_each_of_several():
@@ -106,11 +125,15 @@ def test_batch_norm_takes_one_value_each_of_several():
     def forward(g):
         layer = BatchNorm2d(1, dtype="float64")
         layer.group = g
-        return layer.forward(x[..., g.rank::2]).item(), layer.state_dict()["running_var"].item()
+        return layer.forward(x[..., g.rank :: 2]).item(), layer.state_dict()[
+            "running_var"
+        ].item()
 
     first, second = together(2, forward)
     assert first[0] == -second[0] == pytest.approx(-1, abs=1e-5)
-    assert first[1] == second[1] == pytest.approx(0.9 + 0.1 * 2)  # the unbiased variance of 1 and 3
+    assert (
+        first[1] == second[1] == pytest.approx(0.9 + 0.1 * 2)
+    )  # the unbiased variance of 1 and 3
 
 
 @pytest.mark.parametrize("size", [2, 4])
@@ -119,12 +142,16 @@ def test_steps_are_those_of_the_whole_batch(size):
     images = np.random.default_rng(3).integers(0, 256, (24, 28, 28), dtype="uint8")
 
     def three_steps(g):
-        training = Training(Experiment(GaussianNoise(0.5), clean_target=True, batch_size=8))
+        training = Training(
+            Experiment(GaussianNoise(0.5), clean_target=True, batch_size=8)
+        )
         training.model = AnelloAutoencoder(4, dtype="float64", seed=1)
         training.optimizer = Adam(training.model.parameters(), weight_decay=1e-5)
         training.join(g)
-        losses = [float(training.train_step(x.astype("float64"), target.astype("float64")))
-                  for x, target in training.train_batches(images, 1)]
+        losses = [
+            float(training.train_step(x.astype("float64"), target.astype("float64")))
+            for x, target in training.train_batches(images, 1)
+        ]
         return g.mean(np.array(losses)), training.model
 
     losses, whole = three_steps(Alone())
@@ -132,12 +159,19 @@ def test_steps_are_those_of_the_whole_batch(size):
     for own_losses, model in found:
         np.testing.assert_allclose(own_losses, losses, rtol=1e-10)
         for name, values in whole.state_dict().items():
-            np.testing.assert_allclose(model.state_dict()[name], values, rtol=0, atol=1e-9, err_msg=name)
-            np.testing.assert_array_equal(model.state_dict()[name], found[0][1].state_dict()[name], err_msg=name)
+            np.testing.assert_allclose(
+                model.state_dict()[name], values, rtol=0, atol=1e-9, err_msg=name
+            )
+            np.testing.assert_array_equal(
+                model.state_dict()[name], found[0][1].state_dict()[name], err_msg=name
+            )
 
 
 def test_parts_are_the_batch():
-    images, noise = load_sample().train_images[:100], Experiment(GaussianNoise(0.2), clean_target=True, batch_size=64)
+    images, noise = (
+        load_sample().train_images[:100],
+        Experiment(GaussianNoise(0.2), clean_target=True, batch_size=64),
+    )
     noisy = lambda g: list(batches(images, noise, np.random.default_rng(1), group=g))
     parts = together(2, noisy)
     for number, (x, target) in enumerate(noisy(Alone())):

@@ -2,21 +2,23 @@
 
 import numpy as np
 import pytest
-
-import tinyae
 from cases import arrays
 from every_layer import LAYERS, each, each_dtype, step
+
+import tinyae
 from tinyae.layer import Layer
 
-
 # -- what belongs to whom --
+
 
 @each
 def test_inputs_and_upstream_gradients_are_not_changed(make, shape):
     layer = make()
-    x, dy, y, dx = step(layer, shape, 10)  # raises if anything is written: they are read-only
-    again_x, = arrays(10, shape, dtype="float32")
-    again_dy, = arrays(11, y.shape, dtype="float32")
+    x, dy, y, dx = step(
+        layer, shape, 10
+    )  # raises if anything is written: they are read-only
+    (again_x,) = arrays(10, shape, dtype="float32")
+    (again_dy,) = arrays(11, y.shape, dtype="float32")
     np.testing.assert_array_equal(x, again_x)
     np.testing.assert_array_equal(dy, again_dy)
 
@@ -24,15 +26,29 @@ def test_inputs_and_upstream_gradients_are_not_changed(make, shape):
 @each
 def test_what_is_returned_is_never_written_into(make, shape):
     layer, held, copies = make(), [], []
-    adam = tinyae.Adam(layer.parameters(), weight_decay=0.1) if layer.parameters() else None
+    adam = (
+        tinyae.Adam(layer.parameters(), weight_decay=0.1)
+        if layer.parameters()
+        else None
+    )
     for seed in range(4):
         x, dy, y, dx = step(layer, shape, seed)
-        new = [x, dy, y, dx, *[p.grad for p in layer.parameters()], *[p.data for _, p in layer.named_parameters()],
-               *layer.gradients().values(), *layer.state_dict().values()]
+        new = [
+            x,
+            dy,
+            y,
+            dx,
+            *[p.grad for p in layer.parameters()],
+            *[p.data for _, p in layer.named_parameters()],
+            *layer.gradients().values(),
+            *layer.state_dict().values(),
+        ]
         held, copies = held + new, copies + [array.copy() for array in new]
         if adam:
             adam.step()
-        layer.load_state_dict({name: value + 0.01 for name, value in layer.state_dict().items()})
+        layer.load_state_dict(
+            {name: value + 0.01 for name, value in layer.state_dict().items()}
+        )
     for array, copy in zip(held, copies):
         np.testing.assert_array_equal(array, copy)
 
@@ -59,9 +75,13 @@ def test_gradients_share_no_memory(make, shape):
     x, dy, y, dx = step(layer, shape, 1)
     views = isinstance(layer, (tinyae.Flatten, tinyae.Unflatten))
     mine = [dx, *[p.grad for p in layer.parameters()]]
-    others = [p.data for _, p in layer.named_parameters()] + ([] if views else [x, dy, y])
+    others = [p.data for _, p in layer.named_parameters()] + (
+        [] if views else [x, dy, y]
+    )
     for i, gradient in enumerate(mine):
-        assert not any(np.shares_memory(gradient, other) for other in mine[i + 1:] + others)
+        assert not any(
+            np.shares_memory(gradient, other) for other in mine[i + 1 :] + others
+        )
 
 
 @each
@@ -103,7 +123,10 @@ def test_a_model_spares_its_first_layer_only(monkeypatch):
     monkeypatch.setattr(tinyae.Conv2d, "backward", spy)
     model = tinyae.AnelloAutoencoder(2, width=3)
     model.forward(arrays(1, (2, 1, 28, 28), dtype="float32")[0])
-    assert model.backward(arrays(2, (2, 1, 28, 28), dtype="float32")[0], input_grad=False) is None
+    assert (
+        model.backward(arrays(2, (2, 1, 28, 28), dtype="float32")[0], input_grad=False)
+        is None
+    )
     assert asked == [(6, True), (3, True), (1, False)]
 
 
@@ -112,7 +135,11 @@ def test_a_model_spares_its_first_layer_only(monkeypatch):
 def test_dtypes_are_kept(make, shape, dtype):
     layer = make(dtype=dtype)
     x, dy, y, dx = step(layer, shape, 1, dtype)
-    adam = tinyae.Adam(layer.parameters(), weight_decay=0.1) if layer.parameters() else None
+    adam = (
+        tinyae.Adam(layer.parameters(), weight_decay=0.1)
+        if layer.parameters()
+        else None
+    )
     if adam:
         adam.step()
         assert adam.m.dtype == adam.v.dtype == dtype
@@ -127,12 +154,16 @@ def test_float32_is_the_default_and_close_to_float64(make, shape):
     wide.load_state_dict(narrow.state_dict())
     for seed in (1, 3):
         x, dy, y, dx = step(narrow, shape, seed)
-        wide_y, wide_dx = wide.forward(x.astype("float64")), wide.backward(dy.astype("float64"))
+        wide_y, wide_dx = (
+            wide.forward(x.astype("float64")),
+            wide.backward(dy.astype("float64")),
+        )
         np.testing.assert_allclose(y, wide_y, rtol=0, atol=1e-5)
         np.testing.assert_allclose(dx, wide_dx, rtol=0, atol=1e-4 * abs(wide_dx).max())
 
 
 # -- modes --
+
 
 def test_train_and_eval_reach_every_layer():
     def layers(layer):
@@ -142,9 +173,15 @@ def test_train_and_eval_reach_every_layer():
                 yield from layers(child)
 
     model = tinyae.AnelloAutoencoder(2, width=1)
-    assert len(list(layers(model))) == 31 and all(layer.training is True for layer in layers(model))
-    assert model.eval() is model and all(layer.training is False for layer in layers(model))
-    assert model.train() is model and all(layer.training is True for layer in layers(model))
+    assert len(list(layers(model))) == 31 and all(
+        layer.training is True for layer in layers(model)
+    )
+    assert model.eval() is model and all(
+        layer.training is False for layer in layers(model)
+    )
+    assert model.train() is model and all(
+        layer.training is True for layer in layers(model)
+    )
     model.train(False)
     assert not any(layer.training for layer in layers(model))
 
@@ -160,6 +197,7 @@ def test_backward_uses_the_mode_of_its_forward(between):
 
 
 # -- what must come first, and what is forgotten --
+
 
 def test_backward_and_gradients_need_a_forward():
     for make, shape in LAYERS.values():
@@ -182,4 +220,6 @@ def test_moving_to_the_same_backend_copies_and_forgets_gradients():
     before, state = layer.running_mean.data, layer.state_dict()
     assert layer.to("numpy") is layer
     assert layer.running_mean.data is not before and layer.weight.grad is None
-    assert all((layer.state_dict()[name] == value).all() for name, value in state.items())
+    assert all(
+        (layer.state_dict()[name] == value).all() for name, value in state.items()
+    )

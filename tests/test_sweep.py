@@ -7,16 +7,18 @@ from dataclasses import replace
 import joblib
 import numpy as np
 import pytest
-
 import sweep
+
 from data_tools import GaussianNoise, load_sample
 from tinyae import checkpoint
 from tinyae.training import Experiment, Training, TrainingDiverged
 
 DATA = load_sample()
 IMAGES = DATA.train_images[:192], DATA.test_images[:64]
-EXPERIMENTS = {f"Gaussian σ={sigma}": Experiment(GaussianNoise(sigma), epochs=3, batch_size=64)
-               for sigma in (0.1, 0.2, 0.3)}
+EXPERIMENTS = {
+    f"Gaussian σ={sigma}": Experiment(GaussianNoise(sigma), epochs=3, batch_size=64)
+    for sigma in (0.1, 0.2, 0.3)
+}
 
 
 def train(folder, experiments=EXPERIMENTS, source="source", **how):
@@ -34,7 +36,9 @@ def assert_same(found, wanted):
     for name, training in found.items():
         assert training.history == wanted[name].history
         for key, values in training.state().items():
-            np.testing.assert_array_equal(values, wanted[name].state()[key], err_msg=f"{name} {key}", strict=True)
+            np.testing.assert_array_equal(
+                values, wanted[name].state()[key], err_msg=f"{name} {key}", strict=True
+            )
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +50,13 @@ def one_by_one(tmp_path_factory):
 def counted(monkeypatch):
     """The epochs that are trained in this process, as they begin."""
     epochs, train_epoch = [], Training.train_epoch
-    monkeypatch.setattr(Training, "train_epoch",
-                        lambda self, pixels, epoch: epochs.append(epoch) or train_epoch(self, pixels, epoch))
+    monkeypatch.setattr(
+        Training,
+        "train_epoch",
+        lambda self, pixels, epoch: (
+            epochs.append(epoch) or train_epoch(self, pixels, epoch)
+        ),
+    )
     return epochs
 
 
@@ -57,7 +66,9 @@ def test_the_number_of_workers_changes_no_bit(tmp_path, one_by_one, n_jobs):
     assert {file.suffix for file in tmp_path.iterdir()} == {".checkpoint", ".previous"}
 
 
-def test_what_is_there_is_found_and_what_lacks_is_trained(tmp_path, one_by_one, counted):
+def test_what_is_there_is_found_and_what_lacks_is_trained(
+    tmp_path, one_by_one, counted
+):
     first = dict(list(EXPERIMENTS.items())[:2])
     train(tmp_path, first, n_jobs=1)
     assert sorted(counted) == [1, 1, 2, 2, 3, 3]
@@ -71,15 +82,27 @@ def test_what_is_there_is_found_and_what_lacks_is_trained(tmp_path, one_by_one, 
 def test_other_settings_are_another_training(tmp_path, change):
     """A result is found again for what made it, and for nothing else."""
     name, e = next(iter(EXPERIMENTS.items()))
-    other = {"seed": replace(e, seed=2), "corruption": replace(e, corruption=GaussianNoise(0.25))}.get(change, e)
+    other = {
+        "seed": replace(e, seed=2),
+        "corruption": replace(e, corruption=GaussianNoise(0.25)),
+    }.get(change, e)
     images = [IMAGES[0] ^ 1, IMAGES[1]] if change == "data" else IMAGES
-    paths = [sweep.training_paths({name: e}, *i, tmp_path, source)[name]
-             for e, i, source in ((e, IMAGES, "source"), (other, images, "other" if change == "source" else "source"))]
+    paths = [
+        sweep.training_paths({name: e}, *i, tmp_path, source)[name]
+        for e, i, source in (
+            (e, IMAGES, "source"),
+            (other, images, "other" if change == "source" else "source"),
+        )
+    ]
     assert paths[0] != paths[1]
 
 
-@pytest.mark.parametrize("damage", [b"", b"foreign", "cut", "flip", "other experiment", "other arrays"])
-def test_a_damaged_checkpoint_costs_one_epoch(tmp_path, one_by_one, counted, capsys, damage):
+@pytest.mark.parametrize(
+    "damage", [b"", b"foreign", "cut", "flip", "other experiment", "other arrays"]
+)
+def test_a_damaged_checkpoint_costs_one_epoch(
+    tmp_path, one_by_one, counted, capsys, damage
+):
     name = next(iter(EXPERIMENTS))
     one, path = {name: EXPERIMENTS[name]}, path_of(name, tmp_path)
     train(tmp_path, one, n_jobs=1)
@@ -101,10 +124,16 @@ def test_a_damaged_checkpoint_costs_one_epoch(tmp_path, one_by_one, counted, cap
     if damage == "other experiment":
         assert counted == [1, 2, 3]  # whole, but of something else: nobody's loss
     elif damage == "other arrays":
-        assert counted == [1, 2, 3] and said.count("\n") == 1 and "beginning anew" in said
+        assert (
+            counted == [1, 2, 3] and said.count("\n") == 1 and "beginning anew" in said
+        )
     else:
         assert counted == [3], "only the last epoch was damaged"
-        assert said.count("\n") == 1 and str(path) in said and "trying the one before it" in said
+        assert (
+            said.count("\n") == 1
+            and str(path) in said
+            and "trying the one before it" in said
+        )
     assert path.read_bytes() == whole
 
 
@@ -115,25 +144,43 @@ class Poisoned:
         return "Poisoned()"
 
     def __call__(self, images, rng):
-        return images + (np.float32("inf") if rng.bit_generator.seed_seq.entropy[1] == 2 else 0)
+        return images + (
+            np.float32("inf") if rng.bit_generator.seed_seq.entropy[1] == 2 else 0
+        )
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_a_training_that_diverges_keeps_its_last_good_state(tmp_path, n_jobs):
-    bad = {name: Experiment(Poisoned(), epochs=3, batch_size=64, seed=seed) for seed, name in enumerate("ab")}
-    with pytest.raises(TrainingDiverged, match="The loss of epoch 2 is not finite. It began in batch 1 of the training "
-                       "images, in the images themselves, .* the state after epoch 1 is kept"):
+    bad = {
+        name: Experiment(Poisoned(), epochs=3, batch_size=64, seed=seed)
+        for seed, name in enumerate("ab")
+    }
+    with pytest.raises(
+        TrainingDiverged,
+        match="The loss of epoch 2 is not finite. It began in batch 1 of the training "
+        "images, in the images themselves, .* the state after epoch 1 is kept",
+    ):
         train(tmp_path, bad, n_jobs=n_jobs)
-    kept = [sweep.resume(e, path) for path, e in
-            zip(sweep.training_paths(bad, *IMAGES, tmp_path, "source").values(), bad.values())]
+    kept = [
+        sweep.resume(e, path)
+        for path, e in zip(
+            sweep.training_paths(bad, *IMAGES, tmp_path, "source").values(),
+            bad.values(),
+        )
+    ]
     assert 1 in [len(training.history) for training in kept]
     for training in kept:
-        assert all(np.isfinite(values).all() for values in training.model.state_dict().values())
+        assert all(
+            np.isfinite(values).all() for values in training.model.state_dict().values()
+        )
 
 
 def test_a_failure_leaves_no_worker_behind_and_others_in_peace(tmp_path):
     """After one, trainings go on as before; idle workers that another sweep has left do not die of it."""
-    bad = {name: Experiment(Poisoned(), epochs=3, batch_size=64, seed=seed) for seed, name in enumerate("ab")}
+    bad = {
+        name: Experiment(Poisoned(), epochs=3, batch_size=64, seed=seed)
+        for seed, name in enumerate("ab")
+    }
     train(tmp_path, n_jobs=2)
     idle = {worker.pid for worker in multiprocessing.active_children()}
     assert idle
@@ -148,11 +195,16 @@ def test_a_failure_leaves_no_worker_behind_and_others_in_peace(tmp_path):
 
 def test_who_wants_no_more_disturbs_nobody(tmp_path, recwarn):
     """A sweep given up after its first result, or in the middle of a round: no warning, and joblib works as before."""
-    short = {name: replace(e, epochs=1 + number) for number, (name, e) in enumerate(EXPERIMENTS.items())}
+    short = {
+        name: replace(e, epochs=1 + number)
+        for number, (name, e) in enumerate(EXPERIMENTS.items())
+    }
     next(sweep.train_all(short, *IMAGES, tmp_path, "source", n_jobs=2))
     assert joblib.Parallel(2)(joblib.delayed(abs)(-i) for i in range(4)) == [0, 1, 2, 3]
     with sweep.workers(2) as carry_out:
-        assert next(carry_out(joblib.delayed(time.sleep)(i) for i in (0, 1, 1, 1))) is None
+        assert (
+            next(carry_out(joblib.delayed(time.sleep)(i) for i in (0, 1, 1, 1))) is None
+        )
     assert joblib.Parallel(2)(joblib.delayed(abs)(-i) for i in range(4)) == [0, 1, 2, 3]
     assert not recwarn.list
 

@@ -22,5 +22,17 @@ from .losses import MSELoss
 from .models import AnelloAutoencoder, Sequential
 from .optim import Adam
 
-__all__ = ["Linear", "Conv2d", "ConvTranspose2d", "BatchNorm2d", "ReLU", "Sigmoid", "Flatten", "Unflatten",
-           "Sequential", "MSELoss", "Adam", "AnelloAutoencoder"]
+__all__ = [
+    "Linear",
+    "Conv2d",
+    "ConvTranspose2d",
+    "BatchNorm2d",
+    "ReLU",
+    "Sigmoid",
+    "Flatten",
+    "Unflatten",
+    "Sequential",
+    "MSELoss",
+    "Adam",
+    "AnelloAutoencoder",
+]

@@ -8,12 +8,15 @@ one, moving arrays between host and device, random numbers. A further library is
 example).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any
 
 import numpy
 
-host = numpy  # for what always lives in main memory: files, first weights, gradient checks
+host = (
+    numpy  # for what always lives in main memory: files, first weights, gradient checks
+)
 
 
 class BackendUnavailable(RuntimeError):
@@ -37,7 +40,8 @@ class HostGenerator:
 class Backend:
     """One array library on one device. array_type: the class of its arrays. device: in words. from_numpy, to_numpy: copy
     an array there and back. generator: a list of ints -> an object whose random(size, dtype) is uniform in [0, 1); left
-    out, NumPy draws. device_keyword: whether functions that create arrays take `device=`, as the standard says."""
+    out, NumPy draws. device_keyword: whether functions that create arrays take `device=`, as the standard says.
+    """
 
     name: str
     xp: Any
@@ -50,9 +54,14 @@ class Backend:
 
     def rng(self, seed: int, epoch: int, purpose: str):
         """A fresh generator for (seed, epoch, purpose), so that any epoch can be replayed by itself: the same three give
-        the same stream on the same backend. NumPy's and CuPy's streams differ."""
+        the same stream on the same backend. NumPy's and CuPy's streams differ.
+        """
         words = [seed, epoch, *purpose.encode()]
-        return self.generator(words) if self.generator else HostGenerator(words, self.from_numpy)
+        return (
+            self.generator(words)
+            if self.generator
+            else HostGenerator(words, self.from_numpy)
+        )
 
 
 _backends: dict[str, Backend] = {}
@@ -64,8 +73,17 @@ def register(backend: Backend) -> Backend:
     return backend
 
 
-register(Backend("numpy", numpy, numpy.ndarray, f"the CPU, through NumPy {numpy.__version__}",
-                 from_numpy=numpy.array, to_numpy=numpy.array, generator=numpy.random.default_rng))
+register(
+    Backend(
+        "numpy",
+        numpy,
+        numpy.ndarray,
+        f"the CPU, through NumPy {numpy.__version__}",
+        from_numpy=numpy.array,
+        to_numpy=numpy.array,
+        generator=numpy.random.default_rng,
+    )
+)
 
 
 def _cupy() -> Backend:
@@ -73,24 +91,42 @@ def _cupy() -> Backend:
     try:
         import cupy
     except ImportError as error:
-        raise BackendUnavailable("CuPy is not installed",
-                                 "pip install cupy-cuda12x (or cupy-cuda13x, for CUDA 13)") from error
+        raise BackendUnavailable(
+            "CuPy is not installed",
+            "pip install cupy-cuda12x (or cupy-cuda13x, for CUDA 13)",
+        ) from error
     try:  # that CuPy imports says nothing: only a kernel that has run proves a device
-        device = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["name"].decode()
+        device = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)[
+            "name"
+        ].decode()
         cupy.ones(1).sum().item()
-    except Exception as error:  # CuPy raises many kinds here: no driver, no device, no compiler, ...
+    except (
+        Exception
+    ) as error:  # CuPy raises many kinds here: no driver, no device, no compiler, ...
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise BackendUnavailable(
             f"CuPy {cupy.__version__} is installed but no CUDA device answers, {reason}",
-            "install an NVIDIA driver, or the CuPy wheel made for yours (cupy-cuda12x, cupy-cuda13x)") from error
-    return register(Backend("cupy", cupy, cupy.ndarray, f"{device}, through CuPy {cupy.__version__}", cupy.array,
-                            cupy.asnumpy, generator=cupy.random.default_rng, device_keyword=False))
+            "install an NVIDIA driver, or the CuPy wheel made for yours (cupy-cuda12x, cupy-cuda13x)",
+        ) from error
+    return register(
+        Backend(
+            "cupy",
+            cupy,
+            cupy.ndarray,
+            f"{device}, through CuPy {cupy.__version__}",
+            cupy.array,
+            cupy.asnumpy,
+            generator=cupy.random.default_rng,
+            device_keyword=False,
+        )
+    )
 
 
 def choose(name: str = "auto") -> tuple[Backend, str]:
     """The backend called `name`, and a sentence saying which device that is and why. "auto" takes CuPy where a CUDA
     device answers and NumPy elsewhere. Raises BackendUnavailable if "cupy" is asked for and cannot be had, ValueError
-    for a name nobody registered."""
+    for a name nobody registered.
+    """
     if name == "auto":
         try:
             backend, why = choose("cupy")[0], "a CUDA device answers"
@@ -111,7 +147,9 @@ def backend_of(x, name="array") -> Backend:
             return backend
     if type(x).__module__.split(".")[0] == "cupy":
         return _cupy()
-    raise TypeError(f"{name}: got {type(x).__name__}, expected an array of one of the backends {', '.join(_backends)}")
+    raise TypeError(
+        f"{name}: got {type(x).__name__}, expected an array of one of the backends {', '.join(_backends)}"
+    )
 
 
 def namespace(x):
@@ -122,11 +160,15 @@ def namespace(x):
 def zeros(shape, like):
     """Zeros of `shape`, with the dtype and on the device of the array `like`."""
     backend = backend_of(like, "like")
-    return backend.xp.zeros(shape, dtype=like.dtype, **({"device": like.device} if backend.device_keyword else {}))
+    return backend.xp.zeros(
+        shape,
+        dtype=like.dtype,
+        **({"device": like.device} if backend.device_keyword else {}),
+    )
 
 
 def dtype_name(dtype) -> str:
-    """"float32" or the like, however the library writes it: numpy.dtype('float32'), torch.float32, ..."""
+    """ "float32" or the like, however the library writes it: numpy.dtype('float32'), torch.float32, ..."""
     return getattr(dtype, "__name__", str(dtype)).rsplit(".", 1)[-1]
 
 

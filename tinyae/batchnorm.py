@@ -39,35 +39,60 @@ class BatchNorm2d(Layer):
     weight (gamma), bias (beta), running_mean, running_var: (C,). In training the batch's own statistics are used, and
     the running ones follow, running += momentum * (batch - running), with the unbiased variance (M-1 in place of M). In
     evaluation the running ones are used: an image's result no longer depends on the others in its batch. forward raises
-    ValueError in training if a channel has a single value, and so no variance. eps keeps s finite where all agree."""
+    ValueError in training if a channel has a single value, and so no variance. eps keeps s finite where all agree.
+    """
 
     group = Alone()  # its mean(v) is v; where several processes share a batch, it is the mean of theirs (group.py)
 
     def __init__(self, num_features, eps=1e-5, momentum=0.1, *, dtype="float32"):
         self.num_features = C = checks.integer("num_features", num_features, at_least=1)
-        self.eps, self.momentum = checks.number("eps", eps, 0, low_open=True), checks.number("momentum", momentum, 0, 1)
+        self.eps, self.momentum = (
+            checks.number("eps", eps, 0, low_open=True),
+            checks.number("momentum", momentum, 0, 1),
+        )
         dtype = checks.dtype(dtype)
-        self.weight, self.bias = Parameter(host.ones(C, dtype)), Parameter(host.zeros(C, dtype))
+        self.weight, self.bias = (
+            Parameter(host.ones(C, dtype)),
+            Parameter(host.zeros(C, dtype)),
+        )
         self.running_mean = Parameter(host.zeros(C, dtype), trainable=False)
         self.running_var = Parameter(host.ones(C, dtype), trainable=False)
 
     def forward(self, x):
-        checks.array("x", x, {"C": self.num_features, "H": None, "W": None, "N": None}, like=self.weight.data)
+        checks.array(
+            "x",
+            x,
+            {"C": self.num_features, "H": None, "W": None, "N": None},
+            like=self.weight.data,
+        )
         xp, shape = namespace(x), x.shape
         x = xp.reshape(x, (self.num_features, -1))  # (C, M): geometry plays no part
         if self.training:
             M = x.shape[1]  # in a group, of its part of the batch
             total = M * self.group.size
-            checks.expect(total > 1, ValueError, "x", f"shape {tuple(shape)}", "more than one value a channel in training")
+            checks.expect(
+                total > 1,
+                ValueError,
+                "x",
+                f"shape {tuple(shape)}",
+                "more than one value a channel in training",
+            )
             mu = self.group.mean(xp.mean(x, axis=1))
             xc = x - mu[:, None]
-            var = self.group.mean(dot(xc, xc) / M)  # mean(x^2) - mean^2 loses all digits when the mean is large
-            for running, batch in ((self.running_mean, mu), (self.running_var, var * (total / (total - 1)))):
+            var = self.group.mean(
+                dot(xc, xc) / M
+            )  # mean(x^2) - mean^2 loses all digits when the mean is large
+            for running, batch in (
+                (self.running_mean, mu),
+                (self.running_var, var * (total / (total - 1))),
+            ):
                 running.data = running.data + self.momentum * (batch - running.data)
         else:
             xc, var = x - self.running_mean.data[:, None], self.running_var.data
         s = 1 / xp.sqrt(var + self.eps)
-        y = xc * (self.weight.data * s)[:, None]  # gamma xhat; xhat = s xc itself is never stored
+        y = (
+            xc * (self.weight.data * s)[:, None]
+        )  # gamma xhat; xhat = s xc itself is never stored
         y += self.bias.data[:, None]
         return self.keep(xp.reshape(y, shape), xc, s, self.training)
 
@@ -78,7 +103,9 @@ class BatchNorm2d(Layer):
         self.weight.grad = dot(dy, xc) * s  # sum dy xhat
         self.bias.grad = xp.sum(dy, axis=1)
         if training:
-            dx = xc * (-s * self.group.mean(self.weight.grad / M))[:, None]  # - xhat mean(dy xhat)
+            dx = (
+                xc * (-s * self.group.mean(self.weight.grad / M))[:, None]
+            )  # - xhat mean(dy xhat)
             dx += dy
             dx -= self.group.mean(self.bias.grad / M)[:, None]  # - mean(dy)
             dx *= (self.weight.data * s)[:, None]

@@ -19,18 +19,41 @@ def expect(holds, error, name, got, expected):
 
 def integer(name, value, at_least):
     """`value` as an int of at least `at_least`."""
-    expect(isinstance(value, Integral) and not isinstance(value, bool), TypeError, name, repr(value), "an integer")
-    expect(value >= at_least, ValueError, name, value, f"an integer of at least {at_least}")
+    expect(
+        isinstance(value, Integral) and not isinstance(value, bool),
+        TypeError,
+        name,
+        repr(value),
+        "an integer",
+    )
+    expect(
+        value >= at_least, ValueError, name, value, f"an integer of at least {at_least}"
+    )
     return int(value)
 
 
 def number(name, value, low, high=float("inf"), low_open=False, high_open=False):
     """`value` as a finite float between `low` and `high`, a bound that is "open" itself excluded."""
-    expect(isinstance(value, Real) and not isinstance(value, bool), TypeError, name, repr(value), "a number")
-    fits = (low < value if low_open else low <= value) and (value < high if high_open else value <= high)
+    expect(
+        isinstance(value, Real) and not isinstance(value, bool),
+        TypeError,
+        name,
+        repr(value),
+        "a number",
+    )
+    fits = (low < value if low_open else low <= value) and (
+        value < high if high_open else value <= high
+    )
     below = f" and {'<' if high_open else '<='} {high}" if high < float("inf") else ""
-    expect(fits and abs(value) <= float_info.max,  # NaN fits nowhere: every comparison with it is false
-           ValueError, name, value, f"a finite number {'>' if low_open else '>='} {low}{below}")
+    expect(
+        fits
+        and abs(value)
+        <= float_info.max,  # NaN fits nowhere: every comparison with it is false
+        ValueError,
+        name,
+        value,
+        f"a finite number {'>' if low_open else '>='} {low}{below}",
+    )
     return float(value)
 
 
@@ -44,12 +67,25 @@ def several(name, value, length, form, check, **limits):
 def pair(name, value, at_least):
     """`value`, an int or two of them (height, width), as two ints of at least `at_least`."""
     both = value if isinstance(value, (tuple, list)) else (value, value)
-    return several(name, both, 2, "an integer or a pair (height, width)", integer, at_least=at_least)
+    return several(
+        name,
+        both,
+        2,
+        "an integer or a pair (height, width)",
+        integer,
+        at_least=at_least,
+    )
 
 
 def dtype(value):
     """`value` as "float32" or "float64"."""
-    expect(dtype_name(value) in ("float32", "float64"), ValueError, "dtype", repr(value), "'float32' or 'float64'")
+    expect(
+        dtype_name(value) in ("float32", "float64"),
+        ValueError,
+        "dtype",
+        repr(value),
+        "'float32' or 'float64'",
+    )
     return dtype_name(value)
 
 
@@ -62,25 +98,55 @@ def generator(seed):
 
 def state(value, layer):
     """`value`, {name: array}, as NumPy arrays that fit `layer` in names, shapes and kind, in its parameters' dtypes."""
-    expect(hasattr(value, "items"), TypeError, "state", type(value).__name__, "a dict {name: NumPy array}")
-    value = {name: host.asarray(a) for name, a in value.items() if not name.endswith("num_batches_tracked")}
+    expect(
+        hasattr(value, "items"),
+        TypeError,
+        "state",
+        type(value).__name__,
+        "a dict {name: NumPy array}",
+    )
+    value = {
+        name: host.asarray(a)
+        for name, a in value.items()
+        if not name.endswith("num_batches_tracked")
+    }
     named = dict(layer.named_parameters())
     if value.keys() != named.keys():
-        raise ValueError(f"state: missing {sorted(named.keys() - value.keys())}, not known to this {type(layer).__name__} "
-                         f"{sorted(value.keys() - named.keys())}; expected the names of its state_dict()")
+        raise ValueError(
+            f"state: missing {sorted(named.keys() - value.keys())}, not known to this {type(layer).__name__} "
+            f"{sorted(value.keys() - named.keys())}; expected the names of its state_dict()"
+        )
     for name, p in named.items():
-        expect(value[name].shape == tuple(p.data.shape) and value[name].dtype.kind == "f", ValueError, f"state[{name!r}]",
-               f"shape {value[name].shape} and dtype {value[name].dtype}", f"floats of shape {tuple(p.data.shape)}")
-    return {name: a.astype(dtype_name(named[name].data.dtype)) for name, a in value.items()}
+        expect(
+            value[name].shape == tuple(p.data.shape) and value[name].dtype.kind == "f",
+            ValueError,
+            f"state[{name!r}]",
+            f"shape {value[name].shape} and dtype {value[name].dtype}",
+            f"floats of shape {tuple(p.data.shape)}",
+        )
+    return {
+        name: a.astype(dtype_name(named[name].data.dtype)) for name, a in value.items()
+    }
 
 
 def layers(named, Layer):
     """`named`, {name: layer}: at least one, each a Layer, and none twice."""
     expect(named, ValueError, "layers", "none", "at least one")
     for name, layer in named.items():
-        expect(isinstance(layer, Layer), TypeError, "layers", f"{layer!r} at {name!r}", "a Layer")
-    expect(len({id(layer) for layer in named.values()}) == len(named), ValueError, "layers", "a layer twice",
-           "a new one at each place: it keeps one forward only")
+        expect(
+            isinstance(layer, Layer),
+            TypeError,
+            "layers",
+            f"{layer!r} at {name!r}",
+            "a Layer",
+        )
+    expect(
+        len({id(layer) for layer in named.values()}) == len(named),
+        ValueError,
+        "layers",
+        "a layer twice",
+        "a new one at each place: it keeps one forward only",
+    )
     return named
 
 
@@ -89,7 +155,13 @@ def parameters(value):
     value = list(value) if isinstance(value, Iterable) else [value]
     expect(value, ValueError, "parameters", "none", "a layer's parameters()")
     for p in value:
-        expect(hasattr(p, "grad"), TypeError, "parameters", repr(p), "a layer's parameters()")
+        expect(
+            hasattr(p, "grad"),
+            TypeError,
+            "parameters",
+            repr(p),
+            "a layer's parameters()",
+        )
         array("parameters", p.data, like=value[0].data)
     return value
 
@@ -97,19 +169,42 @@ def parameters(value):
 def array(name, x, dims=None, like=None):
     """Check that `x` is a float array, with axes of the lengths `dims` if given: a tuple, or {axis: length or None}.
 
-    like: an array, or its (backend, dtype): x must come from the same library and have the same dtype."""
+    like: an array, or its (backend, dtype): x must come from the same library and have the same dtype.
+    """
     backend = backend_of(x, name)
     if like is not None:
-        other, dtype = like if isinstance(like, tuple) else (backend_of(like), like.dtype)
+        other, dtype = (
+            like if isinstance(like, tuple) else (backend_of(like), like.dtype)
+        )
         if backend is not other:
-            raise TypeError(f"{name}: got a {backend.name} array, expected a {other.name} one like the weights': "
-                            "move the model with model.to(...) or the data with Backend.from_numpy")
+            raise TypeError(
+                f"{name}: got a {backend.name} array, expected a {other.name} one like the weights': "
+                "move the model with model.to(...) or the data with Backend.from_numpy"
+            )
         if x.dtype != dtype:
-            raise TypeError(f"{name}: got dtype {x.dtype}, expected {dtype}, that of the weights or of what it meets")
+            raise TypeError(
+                f"{name}: got dtype {x.dtype}, expected {dtype}, that of the weights or of what it meets"
+            )
     elif x.dtype not in (backend.xp.float32, backend.xp.float64):
         raise TypeError(f"{name}: got dtype {x.dtype}, expected float32 or float64")
-    expected = x.shape if dims is None else dims if isinstance(dims, tuple) else tuple(dims.values())
-    if len(x.shape) != len(expected) or any(got == 0 or want not in (None, got) for got, want in zip(x.shape, expected)):
-        axes = expected if dims is None or dims is expected else (
-            axis if length is None else f"{axis}={length}" for axis, length in dims.items())
-        raise ValueError(f"{name}: got shape {tuple(x.shape)}, expected ({', '.join(map(str, axes))}), no axis empty")
+    expected = (
+        x.shape
+        if dims is None
+        else dims
+        if isinstance(dims, tuple)
+        else tuple(dims.values())
+    )
+    if len(x.shape) != len(expected) or any(
+        got == 0 or want not in (None, got) for got, want in zip(x.shape, expected)
+    ):
+        axes = (
+            expected
+            if dims is None or dims is expected
+            else (
+                axis if length is None else f"{axis}={length}"
+                for axis, length in dims.items()
+            )
+        )
+        raise ValueError(
+            f"{name}: got shape {tuple(x.shape)}, expected ({', '.join(map(str, axes))}), no axis empty"
+        )

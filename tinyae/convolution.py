@@ -34,7 +34,8 @@ def product(matrix, a):
 def outer_sum(a, b):
     """a b^T, for a (R, H, W, N) and b (K, H, W, N): summed over positions and images, (R, K).
 
-    A small result of very long rows is slow in many libraries. So one product a row of the image, and their sum."""
+    A small result of very long rows is slow in many libraries. So one product a row of the image, and their sum.
+    """
     xp = namespace(a)
     a = xp.permute_dims(xp.reshape(a, (*a.shape[:2], -1)), (1, 2, 0))  # (H, W*N, R)
     b = xp.permute_dims(xp.reshape(b, (*b.shape[:2], -1)), (1, 0, 2))  # (H, K, W*N)
@@ -43,23 +44,43 @@ def outer_sum(a, b):
 
 class _Convolution(Layer):
     """What both share. kernel_size, stride, padding: an int, or a pair (height, width). weight_channels: the weight's,
-    those of the small image first."""
+    those of the small image first.
+    """
 
-    def __init__(self, in_channels, out_channels, weight_channels, kernel_size, stride, padding, dtype, seed):
+    def __init__(
+        self,
+        in_channels,
+        out_channels,
+        weight_channels,
+        kernel_size,
+        stride,
+        padding,
+        dtype,
+        seed,
+    ):
         self.in_channels = checks.integer("in_channels", in_channels, at_least=1)
         self.out_channels = checks.integer("out_channels", out_channels, at_least=1)
         self.kernel_size = checks.pair("kernel_size", kernel_size, at_least=1)
-        self.stride, self.padding = checks.pair("stride", stride, at_least=1), checks.pair("padding", padding, at_least=0)
+        self.stride, self.padding = (
+            checks.pair("stride", stride, at_least=1),
+            checks.pair("padding", padding, at_least=0),
+        )
         self.geometry = self.kernel_size, self.stride, self.padding
-        self.weight, self.bias = uniform_parameters((*weight_channels, *self.kernel_size), out_channels, dtype, seed)
+        self.weight, self.bias = uniform_parameters(
+            (*weight_channels, *self.kernel_size), out_channels, dtype, seed
+        )
 
     def matrix(self):
         """W: the weight as a matrix, a row for each channel of the small image."""
-        return namespace(self.weight.data).reshape(self.weight.data, (self.weight.data.shape[0], -1))
+        return namespace(self.weight.data).reshape(
+            self.weight.data, (self.weight.data.shape[0], -1)
+        )
 
     def store_gradients(self, dy, dW):
         self.weight.grad = namespace(dy).reshape(dW, self.weight.data.shape)
-        self.bias.grad = namespace(dy).sum(dy, axis=(1, 2, 3))  # the bias was added at every position of every image
+        self.bias.grad = namespace(dy).sum(
+            dy, axis=(1, 2, 3)
+        )  # the bias was added at every position of every image
 
 
 class Conv2d(_Convolution):
@@ -68,16 +89,46 @@ class Conv2d(_Convolution):
         y[o, a, b, n] = bias[o] + sum_{c,i,j} weight[o, c, i, j] x[c, a*sh + i - ph, b*sw + j - pw, n]
 
     weight: (O, C, kh, kw), bias: (O,). OH = (H + 2 ph - kh) // sh + 1, OW likewise. seed: as Linear's. forward raises
-    ValueError for a kernel larger than the padded image."""
+    ValueError for a kernel larger than the padded image.
+    """
 
-    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, *, dtype="float32", seed=None):
+    def __init__(
+        self,
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride=1,
+        padding=0,
+        *,
+        dtype="float32",
+        seed=None,
+    ):
         channels = out_channels, in_channels
-        super().__init__(in_channels, out_channels, channels, kernel_size, stride, padding, dtype, seed)
+        super().__init__(
+            in_channels,
+            out_channels,
+            channels,
+            kernel_size,
+            stride,
+            padding,
+            dtype,
+            seed,
+        )
 
     def forward(self, x):
-        checks.array("x", x, {"C": self.in_channels, "H": None, "W": None, "N": None}, like=self.weight.data)
-        checks.expect(min(map(conv_size, x.shape[1:3], *self.geometry)) > 0, ValueError, "kernel_size", self.kernel_size,
-                      f"at most the image plus twice the padding: x is {tuple(x.shape[1:3])}, padding {self.padding}")
+        checks.array(
+            "x",
+            x,
+            {"C": self.in_channels, "H": None, "W": None, "N": None},
+            like=self.weight.data,
+        )
+        checks.expect(
+            min(map(conv_size, x.shape[1:3], *self.geometry)) > 0,
+            ValueError,
+            "kernel_size",
+            self.kernel_size,
+            f"at most the image plus twice the padding: x is {tuple(x.shape[1:3])}, padding {self.padding}",
+        )
         cols = im2col(x, *self.geometry)  # (C*kh*kw, OH, OW, N)
         y = product(self.matrix(), cols)  # y = W im2col(x)
         y += self.bias.data[:, None, None, None]
@@ -87,7 +138,9 @@ class Conv2d(_Convolution):
         cols, shape = self.kept(dy)
         self.store_gradients(dy, outer_sum(dy, cols))  # dW = dy im2col(x)^T
         if input_grad:
-            return col2im(product(self.matrix().T, dy), shape, *self.geometry)  # dx = col2im(W^T dy)
+            return col2im(
+                product(self.matrix().T, dy), shape, *self.geometry
+            )  # dx = col2im(W^T dy)
 
 
 class ConvTranspose2d(_Convolution):
@@ -97,28 +150,72 @@ class ConvTranspose2d(_Convolution):
 
     weight: (C, O, kh, kw), bias: (O,). OH = (H-1) sh - 2 ph + kh + output_padding, OW likewise. output_padding, below
     the stride, chooses among the sizes that a Conv2d would shrink to H. It adds rows below and columns at the right:
-    the first ph (pw) of them get what the padding had cut off the last patches, the others are just the bias."""
+    the first ph (pw) of them get what the padding had cut off the last patches, the others are just the bias.
+    """
 
-    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, output_padding=0, *,
-                 dtype="float32", seed=None):
+    def __init__(
+        self,
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride=1,
+        padding=0,
+        output_padding=0,
+        *,
+        dtype="float32",
+        seed=None,
+    ):
         channels = in_channels, out_channels
-        super().__init__(in_channels, out_channels, channels, kernel_size, stride, padding, dtype, seed)
+        super().__init__(
+            in_channels,
+            out_channels,
+            channels,
+            kernel_size,
+            stride,
+            padding,
+            dtype,
+            seed,
+        )
         self.output_padding = checks.pair("output_padding", output_padding, at_least=0)
-        checks.expect(all(extra < step for extra, step in zip(self.output_padding, self.stride)), ValueError,
-                      "output_padding", self.output_padding, f"below the stride {self.stride}")
+        checks.expect(
+            all(extra < step for extra, step in zip(self.output_padding, self.stride)),
+            ValueError,
+            "output_padding",
+            self.output_padding,
+            f"below the stride {self.stride}",
+        )
 
     def forward(self, x):
-        checks.array("x", x, {"C": self.in_channels, "H": None, "W": None, "N": None}, like=self.weight.data)
-        size = tuple(map(transposed_size, x.shape[1:3], *self.geometry, self.output_padding))
-        checks.expect(min(size) > 0, ValueError, "padding", self.padding, f"less: the output would be {size}")
-        cols = product(self.matrix().T, x)  # (O*kh*kw, H, W, N): every pixel spread over its patch
-        y = col2im(cols, (self.out_channels, *size, x.shape[-1]), *self.geometry)  # y = col2im(W^T x)
+        checks.array(
+            "x",
+            x,
+            {"C": self.in_channels, "H": None, "W": None, "N": None},
+            like=self.weight.data,
+        )
+        size = tuple(
+            map(transposed_size, x.shape[1:3], *self.geometry, self.output_padding)
+        )
+        checks.expect(
+            min(size) > 0,
+            ValueError,
+            "padding",
+            self.padding,
+            f"less: the output would be {size}",
+        )
+        cols = product(
+            self.matrix().T, x
+        )  # (O*kh*kw, H, W, N): every pixel spread over its patch
+        y = col2im(
+            cols, (self.out_channels, *size, x.shape[-1]), *self.geometry
+        )  # y = col2im(W^T x)
         y += self.bias.data[:, None, None, None]
         return self.keep(y, x)
 
     def backward(self, dy, input_grad=True):
         (x,) = self.kept(dy)
-        cols = im2col(dy, *self.geometry)  # (O*kh*kw, H, W, N): the patch of dy that each pixel of x was spread over
+        cols = im2col(
+            dy, *self.geometry
+        )  # (O*kh*kw, H, W, N): the patch of dy that each pixel of x was spread over
         self.store_gradients(dy, outer_sum(x, cols))  # dW = x im2col(dy)^T
         if input_grad:
             return product(self.matrix(), cols)  # dx = W im2col(dy)

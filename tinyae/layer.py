@@ -20,7 +20,8 @@ from .backend import backend_of, choose, host, to_numpy
 
 class Parameter:
     """An array a layer owns. data: its values. grad: dL/d(data) after a backward; the next overwrites it. trainable is
-    False for what is only remembered and never learnt: batch norm's running statistics."""
+    False for what is only remembered and never learnt: batch norm's running statistics.
+    """
 
     def __init__(self, data, trainable=True):
         self.data, self.trainable, self.grad = data, trainable, None
@@ -28,9 +29,17 @@ class Parameter:
 
 def uniform_parameters(shape, bias_size, dtype, seed):
     """A new weight of `shape` and its bias, uniform in +-1/sqrt(fan_in), PyTorch's default. fan_in is the product of all
-    axes but the first; for Linear and Conv2d the number of terms in a sum, which is then of order one, however wide."""
-    dtype, rng, bound = checks.dtype(dtype), checks.generator(seed), host.prod(shape[1:]) ** -0.5
-    return [Parameter(rng.uniform(-bound, bound, size).astype(dtype)) for size in (shape, (bias_size,))]
+    axes but the first; for Linear and Conv2d the number of terms in a sum, which is then of order one, however wide.
+    """
+    dtype, rng, bound = (
+        checks.dtype(dtype),
+        checks.generator(seed),
+        host.prod(shape[1:]) ** -0.5,
+    )
+    return [
+        Parameter(rng.uniform(-bound, bound, size).astype(dtype))
+        for size in (shape, (bias_size,))
+    ]
 
 
 class Layer:
@@ -45,26 +54,45 @@ class Layer:
 
     def kept(self, dy):
         """What the latest forward kept. Raises ValueError before a forward and for a dy of another shape than its y,
-        TypeError for another dtype or library."""
+        TypeError for another dtype or library.
+        """
         if self._kept is None:
-            raise ValueError(f"{type(self).__name__}: backward before forward; call forward(x) first")
+            raise ValueError(
+                f"{type(self).__name__}: backward before forward; call forward(x) first"
+            )
         shape, like, what = self._kept
         checks.array("dy", dy, shape, like)
         return what
 
     def children(self):
         """(name, Parameter or Layer) for each this layer holds, in the order they were made."""
-        return [(name, value) for name, value in vars(self).items() if isinstance(value, (Parameter, Layer))]
+        return [
+            (name, value)
+            for name, value in vars(self).items()
+            if isinstance(value, (Parameter, Layer))
+        ]
 
     def leaves(self):
         """(dotted name, Layer) for each layer in here that holds no others, in order; itself if it holds none."""
-        inner = [(name, child.leaves()) for name, child in self.children() if isinstance(child, Layer)]
-        return [(f"{name}.{rest}".rstrip("."), leaf) for name, found in inner for rest, leaf in found] or [("", self)]
+        inner = [
+            (name, child.leaves())
+            for name, child in self.children()
+            if isinstance(child, Layer)
+        ]
+        return [
+            (f"{name}.{rest}".rstrip("."), leaf)
+            for name, found in inner
+            for rest, leaf in found
+        ] or [("", self)]
 
     def named_parameters(self):
         """(dotted name, Parameter) for all of them, running statistics included: PyTorch's state_dict names."""
         for name, child in self.children():
-            inner = [("", child)] if isinstance(child, Parameter) else child.named_parameters()
+            inner = (
+                [("", child)]
+                if isinstance(child, Parameter)
+                else child.named_parameters()
+            )
             yield from ((f"{name}.{rest}".rstrip("."), p) for rest, p in inner)
 
     def parameters(self):
@@ -74,8 +102,12 @@ class Layer:
     def gradients(self):
         """{name: dL/d(parameter)} of the latest backward, as NumPy arrays. Raises ValueError before the first."""
         if any(p.grad is None for p in self.parameters()):
-            raise ValueError(f"{type(self).__name__}: gradients before backward; call forward(x), then backward(dy)")
-        return {name: to_numpy(p.grad) for name, p in self.named_parameters() if p.trainable}
+            raise ValueError(
+                f"{type(self).__name__}: gradients before backward; call forward(x), then backward(dy)"
+            )
+        return {
+            name: to_numpy(p.grad) for name, p in self.named_parameters() if p.trainable
+        }
 
     def state_dict(self):
         """{name: values} of all parameters and running statistics, as NumPy arrays (copies)."""
@@ -83,7 +115,8 @@ class Layer:
 
     def load_state_dict(self, state):
         """Take over the values in `state`, {name: array}; num_batches_tracked is ignored: we do not count batches. Raises
-        TypeError or ValueError, before anything is changed, if a name is missing or unknown or an array unfit."""
+        TypeError or ValueError, before anything is changed, if a name is missing or unknown or an array unfit.
+        """
         state = checks.state(state, self)
         for name, p in self.named_parameters():
             p.data = backend_of(p.data).from_numpy(state[name])

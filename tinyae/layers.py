@@ -18,15 +18,20 @@ from .layer import Layer, uniform_parameters
 class Linear(Layer):
     """y = W x + b, for x (in_features, N) -> y (out_features, N):    dx = W^T dy    dW = dy x^T    db = sum_n dy
 
-    weight: (out_features, in_features), bias: (out_features,). seed: for their first values, an int or a Generator."""
+    weight: (out_features, in_features), bias: (out_features,). seed: for their first values, an int or a Generator.
+    """
 
     def __init__(self, in_features, out_features, *, dtype="float32", seed=None):
         self.in_features = checks.integer("in_features", in_features, at_least=1)
         self.out_features = checks.integer("out_features", out_features, at_least=1)
-        self.weight, self.bias = uniform_parameters((out_features, in_features), out_features, dtype, seed)
+        self.weight, self.bias = uniform_parameters(
+            (out_features, in_features), out_features, dtype, seed
+        )
 
     def forward(self, x):
-        checks.array("x", x, {"in_features": self.in_features, "N": None}, like=self.weight.data)
+        checks.array(
+            "x", x, {"in_features": self.in_features, "N": None}, like=self.weight.data
+        )
         y = self.weight.data @ x
         y += self.bias.data[:, None]
         return self.keep(y, x)
@@ -43,7 +48,9 @@ class ReLU(Layer):
 
     def forward(self, x):
         checks.array("x", x)
-        return self.keep(namespace(x).clip(x, 0.0, inf), x > 0)  # max(x, 0), in the standard's words
+        return self.keep(
+            namespace(x).clip(x, 0.0, inf), x > 0
+        )  # max(x, 0), in the standard's words
 
     def backward(self, dy, input_grad=True):
         (positive,) = self.kept(dy)
@@ -54,11 +61,14 @@ class ReLU(Layer):
 
 class Sigmoid(Layer):
     """y = 1 / (1 + exp(-x)): squeezes any number into (0, 1), with slope exp(-x) / (1 + exp(-x))^2 = y (1 - y): at most
-    1/4, and next to nothing at both ends, where a saturated sigmoid passes hardly any gradient on."""
+    1/4, and next to nothing at both ends, where a saturated sigmoid passes hardly any gradient on.
+    """
 
     def forward(self, x):
         checks.array("x", x)
-        y = 1 / (1 + namespace(x).exp(-namespace(x).clip(x, -80.0, inf)))  # exp(89) overflows float32
+        y = 1 / (
+            1 + namespace(x).exp(-namespace(x).clip(x, -80.0, inf))
+        )  # exp(89) overflows float32
         return self.keep(y, y * (1 - y))
 
     def backward(self, dy, input_grad=True):
@@ -83,8 +93,16 @@ class Unflatten(Flatten):
 
     def __init__(self, unflattened_size):
         self.unflattened_size = checks.several(
-            "unflattened_size", unflattened_size, 3, "(C, H, W)", checks.integer, at_least=1)
+            "unflattened_size",
+            unflattened_size,
+            3,
+            "(C, H, W)",
+            checks.integer,
+            at_least=1,
+        )
 
     def forward(self, x):
         checks.array("x", x, {"C*H*W": prod(self.unflattened_size), "N": None})
-        return self.keep(namespace(x).reshape(x, (*self.unflattened_size, x.shape[-1])), x.shape)
+        return self.keep(
+            namespace(x).reshape(x, (*self.unflattened_size, x.shape[-1])), x.shape
+        )

@@ -16,10 +16,14 @@ class MSELoss:
         checks.array("y", y)
         checks.array("target", target, tuple(y.shape), like=y)
         self._difference = y - target
-        return namespace(y).asarray(namespace(y).mean(self._difference * self._difference))  # NumPy's mean is a scalar
+        return namespace(y).asarray(
+            namespace(y).mean(self._difference * self._difference)
+        )  # NumPy's mean is a scalar
 
     def backward(self):
         """dL/dy, of y's shape. Raises ValueError before a forward."""
         if self._difference is None:
-            raise ValueError("MSELoss: backward before forward; call forward(y, target) first")
+            raise ValueError(
+                "MSELoss: backward before forward; call forward(y, target) first"
+            )
         return self._difference * (2 / prod(self._difference.shape))

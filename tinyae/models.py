@@ -10,11 +10,18 @@ from .layers import Flatten, Linear, ReLU, Sigmoid, Unflatten
 
 class Sequential(Layer):
     """Layers one after the other: forward goes through them, backward through them in reverse. That is the chain rule.
-    Give the layers one by one, and they are named "0", "1", ...; or one dict {name: layer}, in order."""
+    Give the layers one by one, and they are named "0", "1", ...; or one dict {name: layer}, in order.
+    """
 
     def __init__(self, *layers):
-        named = layers[0] if len(layers) == 1 and isinstance(layers[0], dict) else dict(enumerate(layers))
-        self.layers = checks.layers({str(name): layer for name, layer in named.items()}, Layer)
+        named = (
+            layers[0]
+            if len(layers) == 1 and isinstance(layers[0], dict)
+            else dict(enumerate(layers))
+        )
+        self.layers = checks.layers(
+            {str(name): layer for name, layer in named.items()}, Layer
+        )
 
     def children(self):
         return list(self.layers.items())
@@ -47,29 +54,60 @@ class AnelloAutoencoder(Layer):
     """Anello's convolutional autoencoder (2022): an image squeezed into latent_dim numbers, its code, and rebuilt.
 
     Takes and gives images (N, 1, 28, 28), the rebuilt ones in (0, 1); codes are (N, latent_dim). Inside, the batch is
-    last. width: channels after the first convolution; the next two double them (Anello's: 8). seed: as Linear's."""
+    last. width: channels after the first convolution; the next two double them (Anello's: 8). seed: as Linear's.
+    """
 
     def __init__(self, latent_dim=4, *, width=8, dtype="float32", seed=None):
-        self.latent_dim, w = checks.integer("latent_dim", latent_dim, 1), checks.integer("width", width, 1)
-        how = {"dtype": checks.dtype(dtype), "seed": checks.generator(seed)}  # one generator, used in order
-        self.encoder = Sequential({
-            "encoder_cnn": Sequential(                                         # 1 x 28 x 28, then for a width of 8
-                Conv2d(1, w, 3, stride=2, padding=1, **how), ReLU(),           # 8 x 14 x 14
-                Conv2d(w, 2 * w, 3, stride=2, padding=1, **how),               # 16 x 7 x 7
-                BatchNorm2d(2 * w, dtype=dtype), ReLU(),
-                Conv2d(2 * w, 4 * w, 3, stride=2, padding=0, **how), ReLU()),  # 32 x 3 x 3
-            "flatten": Flatten(),                                              # 288
-            "encoder_lin": Sequential(Linear(36 * w, 128, **how), ReLU(), Linear(128, latent_dim, **how))})
-        self.decoder = Sequential({
-            "decoder_lin": Sequential(Linear(latent_dim, 128, **how), ReLU(), Linear(128, 36 * w, **how), ReLU()),
-            "unflatten": Unflatten((4 * w, 3, 3)),                             # 32 x 3 x 3
-            "decoder_conv": Sequential(
-                ConvTranspose2d(4 * w, 2 * w, 3, stride=2, **how),             # 16 x 7 x 7
-                BatchNorm2d(2 * w, dtype=dtype), ReLU(),
-                ConvTranspose2d(2 * w, w, 3, stride=2, padding=1, output_padding=1, **how),  # 8 x 14 x 14
-                BatchNorm2d(w, dtype=dtype), ReLU(),
-                ConvTranspose2d(w, 1, 3, stride=2, padding=1, output_padding=1, **how)),     # 1 x 28 x 28
-            "sigmoid": Sigmoid()})
+        self.latent_dim, w = (
+            checks.integer("latent_dim", latent_dim, 1),
+            checks.integer("width", width, 1),
+        )
+        how = {
+            "dtype": checks.dtype(dtype),
+            "seed": checks.generator(seed),
+        }  # one generator, used in order
+        self.encoder = Sequential(
+            {
+                "encoder_cnn": Sequential(  # 1 x 28 x 28, then for a width of 8
+                    Conv2d(1, w, 3, stride=2, padding=1, **how),
+                    ReLU(),  # 8 x 14 x 14
+                    Conv2d(w, 2 * w, 3, stride=2, padding=1, **how),  # 16 x 7 x 7
+                    BatchNorm2d(2 * w, dtype=dtype),
+                    ReLU(),
+                    Conv2d(2 * w, 4 * w, 3, stride=2, padding=0, **how),
+                    ReLU(),
+                ),  # 32 x 3 x 3
+                "flatten": Flatten(),  # 288
+                "encoder_lin": Sequential(
+                    Linear(36 * w, 128, **how), ReLU(), Linear(128, latent_dim, **how)
+                ),
+            }
+        )
+        self.decoder = Sequential(
+            {
+                "decoder_lin": Sequential(
+                    Linear(latent_dim, 128, **how),
+                    ReLU(),
+                    Linear(128, 36 * w, **how),
+                    ReLU(),
+                ),
+                "unflatten": Unflatten((4 * w, 3, 3)),  # 32 x 3 x 3
+                "decoder_conv": Sequential(
+                    ConvTranspose2d(4 * w, 2 * w, 3, stride=2, **how),  # 16 x 7 x 7
+                    BatchNorm2d(2 * w, dtype=dtype),
+                    ReLU(),
+                    ConvTranspose2d(
+                        2 * w, w, 3, stride=2, padding=1, output_padding=1, **how
+                    ),  # 8 x 14 x 14
+                    BatchNorm2d(w, dtype=dtype),
+                    ReLU(),
+                    ConvTranspose2d(
+                        w, 1, 3, stride=2, padding=1, output_padding=1, **how
+                    ),
+                ),  # 1 x 28 x 28
+                "sigmoid": Sigmoid(),
+            }
+        )
 
     def encode(self, x):
         """Images (N, 1, 28, 28) -> codes (N, latent_dim)."""

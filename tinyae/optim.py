@@ -23,25 +23,47 @@ class Adam:
     be 3 to 6.6 times too long.
 
     parameters: a layer's parameters(). Laid end to end they are one vector theta, so that each formula is one line for
-    all, and 17 programs to start on a GPU instead of as many for every weight and every bias."""
+    all, and 17 programs to start on a GPU instead of as many for every weight and every bias.
+    """
 
-    def __init__(self, parameters, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0):
+    def __init__(
+        self, parameters, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0
+    ):
         self.parameters = checks.parameters(parameters)
-        self.betas = checks.several("betas", betas, 2, "(beta1, beta2)", checks.number, low=0, high=1, high_open=True)
+        self.betas = checks.several(
+            "betas",
+            betas,
+            2,
+            "(beta1, beta2)",
+            checks.number,
+            low=0,
+            high=1,
+            high_open=True,
+        )
         self.lr, self.eps = checks.number("lr", lr, 0), checks.number("eps", eps, 0)
         self.weight_decay = checks.number("weight_decay", weight_decay, 0)
         self.t = self.m = self.v = 0
 
     def step(self, group=Alone()):
         """Change every parameter once, by the gradients of the latest backward; in a `group` (group.py) by its members'
-        mean gradient. Raises ValueError before the first."""
+        mean gradient. Raises ValueError before the first.
+        """
         if any(p.grad is None for p in self.parameters):
-            raise ValueError("Adam: step before backward; a parameter has no gradient yet")
+            raise ValueError(
+                "Adam: step before backward; a parameter has no gradient yet"
+            )
         xp = namespace(self.parameters[0].data)
-        theta = xp.concat([p.data for p in self.parameters], axis=None)  # flattened, end to end
+        theta = xp.concat(
+            [p.data for p in self.parameters], axis=None
+        )  # flattened, end to end
         g = group.mean(xp.concat([p.grad for p in self.parameters], axis=None))
         if self.t:
-            checks.array("the averages of Adam", self.m, {"parameters": theta.shape[0]}, like=theta)
+            checks.array(
+                "the averages of Adam",
+                self.m,
+                {"parameters": theta.shape[0]},
+                like=theta,
+            )
         (beta1, beta2), self.t = self.betas, self.t + 1
 
         g += self.weight_decay * theta

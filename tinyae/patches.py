@@ -29,26 +29,39 @@ def conv_size(size, kernel, stride, padding):
 
 def transposed_size(size, kernel, stride, padding, output_padding):
     """The size of which a convolution makes `size`. The division above forgets a remainder below `stride`, so `stride`
-    different sizes would do: output_padding says which."""
+    different sizes would do: output_padding says which.
+    """
     return (size - 1) * stride - 2 * padding + kernel + output_padding
 
 
 def _along(size, kernel, stride, padding):
     """Along one axis, yields (offset, positions, pixels) for each offset in the kernel that meets pixels at all.
 
-    Position a meets pixel a*stride + offset - padding, which must lie in [0, size)."""
+    Position a meets pixel a*stride + offset - padding, which must lie in [0, size).
+    """
     for offset in range(kernel):
-        first = max(0, -((offset - padding) // stride))  # the smallest a with pixel >= 0: a division rounded up
-        last = min(conv_size(size, kernel, stride, padding) - 1, (size - 1 + padding - offset) // stride)
+        first = max(
+            0, -((offset - padding) // stride)
+        )  # the smallest a with pixel >= 0: a division rounded up
+        last = min(
+            conv_size(size, kernel, stride, padding) - 1,
+            (size - 1 + padding - offset) // stride,
+        )
         if first <= last:
             start = first * stride + offset - padding
-            yield offset, slice(first, last + 1), slice(start, start + (last - first) * stride + 1, stride)
+            yield (
+                offset,
+                slice(first, last + 1),
+                slice(start, start + (last - first) * stride + 1, stride),
+            )
 
 
 @cache  # it is the same for every batch
 def links(H, W, kernel_size, stride, padding):
     """All that im2col copies: [(i, j, positions a, positions b, pixels h, pixels w), ...]."""
-    rows, columns = (list(_along(*axis)) for axis in zip((H, W), kernel_size, stride, padding))
+    rows, columns = (
+        list(_along(*axis)) for axis in zip((H, W), kernel_size, stride, padding)
+    )
     return [(i, j, a, b, h, w) for i, a, h in rows for j, b, w in columns]
 
 
@@ -56,7 +69,9 @@ def im2col(x, kernel_size, stride, padding):
     """Every patch of x (C, H, W, N) as a column: a new array (C*kh*kw, OH, OW, N)."""
     C, H, W, N = x.shape
     OH, OW = map(conv_size, (H, W), kernel_size, stride, padding)
-    cols = zeros((C, *kernel_size, OH, OW, N), like=x)  # what no pixel is copied to stays 0: the padding
+    cols = zeros(
+        (C, *kernel_size, OH, OW, N), like=x
+    )  # what no pixel is copied to stays 0: the padding
     for i, j, a, b, h, w in links(H, W, kernel_size, stride, padding):
         cols[:, i, j, a, b, :] = x[:, h, w, :]
     return namespace(x).reshape(cols, (-1, OH, OW, N))
@@ -68,7 +83,9 @@ def col2im(cols, shape, kernel_size, stride, padding):
     cols = namespace(cols).reshape(cols, (C, *kernel_size, *cols.shape[1:]))
     x = zeros(shape, like=cols)
     for i, j, a, b, h, w in links(H, W, kernel_size, stride, padding):
-        if i < stride[0] and j < stride[1]:  # no offset before this one met these pixels: copying is adding to 0
+        if (
+            i < stride[0] and j < stride[1]
+        ):  # no offset before this one met these pixels: copying is adding to 0
             x[:, h, w, :] = cols[:, i, j, a, b, :]
         else:
             x[:, h, w, :] += cols[:, i, j, a, b, :]
