@@ -1,62 +1,39 @@
-"""What the lessons share, so that each lesson's own text is its subject: the command line, the data, tables."""
+"""What the lessons share: the command line, the data, tables, and how a run ends."""
 
-import _thread
 import argparse
-import atexit
-import concurrent.futures
 import csv
 import errno
-import hashlib
 import html
 import io
 import json
+import multiprocessing
 import os
 import platform
+import shlex
 import signal
-import subprocess
 import sys
-import threading
-import warnings
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # in a bare clone the packages stand beside this folder
-STOPPED = (
-    "\nStopped. Every finished epoch is saved: the same command goes on from there.\n"
-)
-
-
-def _leave(*_):
-    """What Ctrl-C does while modules are loaded: an exception there could come out as anything."""
-    os.write(2, STOPPED.encode())
-    os._exit(130)
-
-
-if "ipykernel" not in sys.modules:
-    signal.signal(signal.SIGINT, _leave)
-# After Ctrl-C a helper process of joblib's may warn of semaphores that nobody closed, and find them gone: no news.
-os.environ["PYTHONWARNINGS"] = ",".join(
-    filter(None, (os.environ.get("PYTHONWARNINGS"), "ignore:resource_tracker"))
-)
-warnings.filterwarnings(
-    "ignore", "IProgress not found"
-)  # tqdm's, in a notebook: it lacks a widget nothing here uses
+sys.path.insert(0, str(ROOT))  # so that a bare clone runs without being installed
+IN_NOTEBOOK = not {"ipykernel", "pyodide_kernel"}.isdisjoint(sys.modules)
+if not IN_NOTEBOOK:
+    os.environ["MPLBACKEND"] = (
+        "agg"  # figures are written to files; no display is needed
+    )
+    sys.stdout.reconfigure(errors="replace")  # an encoding may lack σ
+    sys.stderr.reconfigure(errors="replace")
 
 try:
-    import matplotlib
-
-    if "ipykernel" not in sys.modules:
-        matplotlib.use("Agg")  # figures are written to files: no display is needed
     import matplotlib.pyplot as plt
     import numpy as np
-    import sklearn
     from sklearn.manifold import TSNE
-    from sweep import cache_folder, measure, missing, train
-    from threadpoolctl import threadpool_info
+    from sweep import CACHE, measure, missing, remember, train_all
 
     import data_tools
     from tinyae import checkpoint
-    from tinyae.backend import BackendUnavailable, choose
+    from tinyae.backend import BackendUnavailable, get_backend
     from tinyae.training import TrainingDiverged
 except ImportError as error:
     sys.exit(
@@ -64,14 +41,13 @@ except ImportError as error:
         f"    {sys.executable} -m pip install numpy scikit-learn matplotlib pooch tqdm"
     )
 
-# -- The datasets, by one name everywhere --
+__all__ = ["measure", "missing", "np", "plt", "remember"]  # for the lessons to import
 
-CORRUPTIONS = {"Normal": None, "RandomErasing": data_tools.RandomErasing()} | {
-    f"Gaussian σ={sigma}": data_tools.GaussianNoise(float(sigma))
-    for sigma in ("0.01", "0.1", "0.5", "1")
-}
+SIGMAS = ("0.01", "0.1", "0.5", "1")
+CORRUPTIONS = {"Normal": None, "RandomErasing": data_tools.RandomErasing()}
+CORRUPTIONS |= {f"Gaussian σ={s}": data_tools.GaussianNoise(float(s)) for s in SIGMAS}
 
-# The report's tables: dataset -> average loss (epoch 1 train, epoch 1 test, epoch 20 train, epoch 20 test)
+# The report's tables: average loss in epoch 1 (train, test) and epoch 20 (train, test)
 REPORT = {
     "Normal": (0.848, 0.675, 0.601, 0.599),
     "Gaussian σ=1": (1.860, 1.689, 1.600, 1.598),
@@ -81,291 +57,236 @@ REPORT = {
     "Gaussian σ=0.5": (1.103, 0.929, 0.852, 0.850),
 }
 
+# How a run ends
 
-# -- The command line --
+
+def sentence(error):
+    """Return what to say instead of a traceback; None if the error is a bug."""
+    if isinstance(error, KeyboardInterrupt):
+        return "Stopped. Every finished epoch is saved; the same command continues."
+    if isinstance(error, (BackendUnavailable, data_tools.DataError, TrainingDiverged)):
+        return str(error)
+    if isinstance(error, BrokenExecutor):
+        return (
+            "A worker process was killed, perhaps because memory ran out. Every "
+            "finished epoch is saved; the same command continues."
+        )
+    if isinstance(error, MemoryError):
+        return f"Not enough memory: {error}. A smaller --latent-dim needs less."
+    if isinstance(error, OSError) and (error.filename or error.errno == errno.ENOSPC):
+        return (
+            f"{error}. What was finished is saved. Make room, or choose another "
+            "folder: --output for figures, TINYAE_CACHE for trainings."
+        )
+    return None
 
 
-def options(name, description, trains=True, epochs_quick=20):
-    """The options that every lesson takes, read from the command line (from nowhere inside a notebook).
-
-    name: the lesson's, such as "01_objective1": where its output goes by default. Returns a namespace with seed, output
-    (a Path, made here), backend (a name that is there), quick, and if the lesson trains on Fashion-MNIST also epochs,
-    latent_dim, data and fresh. Prints the run's first line: the device, and why that one.
-    """
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    option = parser.add_argument
-    option(
-        "--seed", type=_at_least(0), default=1, help="for weights, shuffling and noise"
-    )
-    option(
-        "--output",
-        type=Path,
-        default=ROOT / "results" / name,
-        help="where figures and tables go",
-    )
-    option(
-        "--backend",
-        default="auto",
-        help="numpy (the CPU), cupy (an NVIDIA GPU), or auto",
-    )
-    option(
-        "--quick",
-        action="store_true",
-        help="less of it: a minute or two, to see how it goes",
-    )
-    if trains:
-        option(
-            "--epochs",
-            type=_at_least(1),
-            default=epochs_quick if "--quick" in sys.argv else 20,
-            help="how often each training goes through the images",
-        )
-        option(
-            "--latent-dim",
-            type=_at_least(1),
-            default=4,
-            help="numbers in an image's code",
-        )
-        option(
-            "--data",
-            metavar="FOLDER",
-            help="where the four Fashion-MNIST files are, or 'sample' for the small one "
-            "that comes with this project (default: look for them, or download them)",
-        )
-        option(
-            "--fresh",
-            action="store_true",
-            help="train again, even what an earlier run has finished",
-        )
-    chosen = parser.parse_args([] if "ipykernel" in sys.modules else None)
+def end(status, text=""):
+    """End this process and its workers at once, with a sentence."""
+    for worker in multiprocessing.active_children():
+        worker.kill()
     try:
-        backend, why = choose(chosen.backend)
-    except ValueError as error:
-        parser.error(f"--{error}")
-    print(why)
-    chosen.backend = backend.name
-    if trains and chosen.quick:
-        chosen.data = chosen.data or "sample"
-    checkpoint.write(
-        chosen.output / "run.json",
-        json.dumps(_run(chosen, why), indent=1, default=str).encode(),
-    )
-    return chosen
+        sys.stdout.flush()
+        os.write(2, text.encode(sys.stderr.encoding, "replace"))
+    finally:
+        os._exit(status)
 
 
-def _run(chosen, why):
-    """What a result depends on: the settings, the device, the versions and, in a git clone, the commit."""
-
-    def git(*command):
-        try:
-            return subprocess.run(
-                ["git", "--no-optional-locks", "-C", ROOT, *command],
-                capture_output=True,
-                text=True,
-            ).stdout.strip()
-        except OSError:  # no git here
-            return ""
-
-    # The trainings' BLAS has one thread in each process, whatever is written here.
-    blas = [
-        {key: lib.get(key) for key in ("internal_api", "version", "num_threads")}
-        for lib in threadpool_info()
-    ]
-    return {
-        "lesson": Path(sys.argv[0]).stem,
-        "settings": vars(chosen),
-        "device": why,
-        "versions": {
-            "python": platform.python_version(),
-            "platform": platform.platform(),
-            "numpy": np.__version__,
-            "scikit-learn": sklearn.__version__,
-        },
-        "threads": blas,
-        "threads in a training": 1,
-        "commit": git("rev-parse", "HEAD") or None,
-        "changed since": bool(git("status", "--porcelain")),
-    }
+def explain(kind, error, traceback):
+    """The excepthook: a sentence for what a user can mend, a traceback for bugs."""
+    if isinstance(error, BrokenPipeError):  # python lesson.py | head
+        end(141)
+    text = sentence(error)
+    if text is None:
+        sys.__excepthook__(kind, error, traceback)
+    else:
+        end(1, f"\n{text}\n")
 
 
-def _at_least(low):
-    def integer(text):
-        if not text.lstrip("-").isdigit() or int(text) < low:
-            raise argparse.ArgumentTypeError(
-                f"got {text!r}, expected an integer of at least {low}"
-            )
+def stop(*_):
+    end(130, f"\n{sentence(KeyboardInterrupt())}\n")
+
+
+if IN_NOTEBOOK:
+    from IPython import get_ipython
+    from IPython.display import HTML, display
+
+    def show_sentence(shell, kind, error, traceback, **_):
+        if sentence(error) is None:
+            shell.showtraceback((kind, error, traceback))
+        else:
+            print(sentence(error))
+
+    get_ipython().set_custom_exc((BaseException,), show_sentence)
+else:
+    sys.excepthook = explain
+    signal.signal(signal.SIGINT, stop)
+
+
+# The command line
+
+
+def integer(low, high):
+    """Return an argparse type: an integer from `low` to `high`."""
+
+    def parse(text):
+        if not text.lstrip("-").isdecimal() or not low <= int(text) <= high:
+            form = f"an integer from {low} to {high}"
+            raise argparse.ArgumentTypeError(f"got {text!r}, expected {form}")
         return int(text)
 
-    return integer
+    return parse
 
 
-def _explain(kind, error, traceback):
-    """In place of a traceback, for what is not a mistake in the program: one sentence that says how to go on."""
-    if issubclass(kind, KeyboardInterrupt):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough
-        sys.stderr.write(STOPPED)
-    elif issubclass(kind, concurrent.futures.BrokenExecutor):
-        sys.stderr.write(
-            "\nA worker process was killed, perhaps for want of memory. Every finished epoch is saved: "
-            "the same command goes on from there.\n"
-        )
-    elif (
-        issubclass(kind, OSError)
-        and error.filename
-        and error.errno
-        in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
-    ):  # forbidden, or a file where a folder goes
-        sys.stderr.write(
-            f"\n{error}: choose another folder with --output, and with TINYAE_CACHE for the trainings.\n"
-        )
-    elif issubclass(kind, OSError) and error.errno in (
-        errno.ENOSPC,
-        errno.EDQUOT,
-        errno.EFBIG,
-    ):
-        sys.stderr.write(
-            f"\nThe disk is full ({error}). What was finished is saved; make room, and the same command "
-            "goes on from there.\n"
-        )
-    elif issubclass(kind, (BackendUnavailable, data_tools.DataError, TrainingDiverged)):
-        sys.stderr.write(f"\n{error}\n")
-    else:
-        sys.__excepthook__(kind, error, traceback)
+def path(text):
+    return Path(text).expanduser()
 
 
-def _interrupt_again(ignored):
-    """Ctrl-C that strikes where Python cannot pass an exception on, such as a destructor: let it strike once more."""
-    if issubclass(ignored.exc_type, KeyboardInterrupt):
-        _thread.interrupt_main()
-    else:
-        sys.__unraisablehook__(ignored)
+def options(name, description, trains=True, epochs_quick=20, largest_code=784):
+    """Read the options that every lesson takes; print on which device it runs, and why.
 
-
-def _thread_failed(failed):
-    """joblib's own thread may stumble when its work is taken away, after Ctrl-C or an error: that is no news."""
-    if getattr(failed.thread, "name", "") != "ExecutorManagerThread" or not issubclass(
-        failed.exc_type, KeyError
-    ):
-        threading.__excepthook__(failed)
-
-
-sys.excepthook, sys.unraisablehook, threading.excepthook = (
-    _explain,
-    _interrupt_again,
-    _thread_failed,
-)
-if "ipykernel" not in sys.modules:
-    atexit.register(
-        signal.signal, signal.SIGINT, signal.SIG_IGN
-    )  # when all is done there is nothing to stop
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-# -- Data, and codes laid out --
-
-
-def load(chosen):
-    """Fashion-MNIST, from where --data says or where it is found."""
-    data = data_tools.load_fashion_mnist(chosen.data)
-    print(
-        f"Fashion-MNIST: {len(data.train_images):,} images to train and {len(data.test_images):,} to test, "
-        f"from {data.source}."
+    name: the lesson's, such as "01_objective1"; its output goes to results/<name> by
+    default. trains: whether it trains on Fashion-MNIST. In a notebook the options come
+    from the environment variable TINYAE_OPTIONS.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"{name}.py",
+        usage="%(prog)s [options]",
+        description=description,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
     )
+    add = parser.add_argument
+    seed, epochs, code = (
+        integer(0, 2**32 - 1),
+        integer(1, 10**6),
+        integer(1, largest_code),
+    )
+    add("--seed", type=seed, default=1, help="for weights, order and noise")
+    folder = ROOT / "results" / name
+    add("--output", type=path, default=folder, help="folder for figures and tables")
+    add(
+        "--backend",
+        default="auto",
+        help="numpy (the CPU), cupy (an NVIDIA GPU) or auto",
+    )
+    add("--quick", action="store_true", help="a minute or two on the small sample")
+    if trains:
+        add("--epochs", type=epochs, help=f"default: 20; with --quick: {epochs_quick}")
+        add("--latent-dim", type=code, default=4, help="numbers in an image's code")
+        add(
+            "--data",
+            help="folder of the four files, or 'sample'; else find or download",
+        )
+        add("--fresh", action="store_true", help="train again what is already trained")
+    given = shlex.split(os.environ.get("TINYAE_OPTIONS", "")) if IN_NOTEBOOK else None
+    args = parser.parse_args(given)
+    try:
+        backend, why = get_backend(args.backend)
+    except ValueError as error:
+        parser.error(f"argument --{error}")
+    args.backend = backend.name
+    if trains:
+        args.epochs = args.epochs or (epochs_quick if args.quick else 20)
+        args.data = args.data or ("sample" if args.quick else None)
+    versions = {"python": platform.python_version(), "numpy": np.__version__}
+    run = {"lesson": name, "settings": vars(args), "device": why, "versions": versions}
+    text = json.dumps(run, indent=1, default=str).encode()
+    where = {"argument --output": args.output}
+    if trains:
+        where["TINYAE_CACHE"] = CACHE
+    for option, folder in where.items():
+        try:
+            checkpoint.write(folder / "run.json", text)
+            for file in [*folder.glob("*.png"), *folder.glob("*.csv")]:
+                checkpoint.write(file, file.read_bytes())
+        except OSError as error:
+            parser.error(f"{option}: cannot write to {folder} ({error.strerror})")
+    print(why)
+    return args
+
+
+# The data, and results that are kept
+
+
+def load(args):
+    """Return Fashion-MNIST, from where --data says or where it is found."""
+    data = data_tools.load_fashion_mnist(args.data)
+    counts = f"{len(data.train_images):,} training and {len(data.test_images):,} test"
+    print(f"Fashion-MNIST: {counts} images, from {data.source}.")
     if not data.complete:
         print(
-            "This is the small sample: its losses are not comparable with the report's, which are left out."
+            "This is the small sample. Its losses cannot be compared with the report's."
         )
     return data
 
 
-def tsne(codes):
-    """The codes (M, latent_dim) laid out in the plane by t-SNE as the report did it, (M, 2); kept like a training."""
-    path = (
-        cache_folder()
-        / f"tsne-{hashlib.sha256(np.ascontiguousarray(codes)).hexdigest()[:16]}.checkpoint"
+def train(experiments, data, args):
+    """Train what is not trained yet; yield (name, Training) as each is done."""
+    return train_all(
+        experiments, (data.train_images, data.test_images), fresh=args.fresh
     )
-    saved = checkpoint.load_latest(path)
-    if saved:
-        return saved[0]["points"]
-    points = TSNE(perplexity=30, random_state=307, n_jobs=-1).fit_transform(codes)
-    checkpoint.save(path, {"points": points}, {})
-    return points
 
 
-# -- Tables --
+def _tsne(codes):
+    if codes.shape[1] < 2:  # the initialisation by PCA needs two columns
+        codes = np.hstack([codes, np.zeros_like(codes)])
+    return TSNE(perplexity=30, random_state=307, n_jobs=-1).fit_transform(codes)
+
+
+def tsne(codes):
+    """Return codes (M, latent_dim) laid out in the plane as in the report: (M, 2)."""
+    return remember(_tsne, codes)
+
+
+# Tables
+
+
+def heading(text):
+    """Print a section's title; a notebook shows its own."""
+    if not IN_NOTEBOOK:
+        print(f"\n== {text} ==")
 
 
 def table(header, rows, title):
-    """Print rows of cells (strings, or numbers shown with three decimals) under a header, in aligned columns."""
-    cells = [
-        [cell if isinstance(cell, str) else f"{cell:.3f}" for cell in row]
-        for row in rows
-    ]
-    widths = [max(len(row[i]) for row in [header, *cells]) for i in range(len(header))]
-    line = lambda row: "  ".join(
-        c.ljust(w) if i == 0 else c.rjust(w)
-        for i, (c, w) in enumerate(zip(row, widths))
-    )
-    rule = "-" * len(line(header))
-    text = "\n".join([title, rule, line(header), rule, *map(line, cells), rule])
-    if (
-        "ipykernel" in sys.modules
-    ):  # a page, which on a small screen would break a table's lines, and a formula's
-        from IPython.display import HTML, display
-
-        display(
-            HTML(
-                "<style>.jp-RenderedHTMLCommon pre, .jp-RenderedHTMLCommon pre code { white-space: pre !important; "
-                "overflow-x: auto; font: 13px/1.3 monospace !important }</style>"
-                f"<pre>{html.escape(text)}</pre>"
-            )
-        )
-    else:
-        print(f"\n{text}")
+    """Show rows of cells (strings, or numbers with three decimals) under a header."""
+    rows = [[c if isinstance(c, str) else f"{c:.3f}" for c in row] for row in rows]
+    if IN_NOTEBOOK:
+        cells = [["<td>" + html.escape(cell) for cell in row] for row in rows]
+        cells.insert(0, ["<th>" + html.escape(cell) for cell in header])
+        body = "".join(f"<tr>{''.join(row)}" for row in cells)
+        box = "<div style='overflow-x: auto'>"
+        display(HTML(f"<p>{html.escape(title)}</p>{box}<table>{body}</table></div>"))
+        return
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    rule = "-" * (sum(widths) + 2 * len(widths) - 2)
+    print(f"\n{title}\n{rule}")
+    for row in (header, None, *rows, None):
+        first, *others = row or [rule]
+        cells = [c.rjust(w) for c, w in zip(others, widths[1:], strict=False)]
+        print("  ".join([first.ljust(widths[0]), *cells]))
 
 
 def save_csv(path, rows):
-    """Write rows of cells as a CSV file, the whole of it or nothing."""
+    """Write rows of cells as a CSV file in UTF-8: the whole file or nothing."""
     file = io.StringIO(newline="")
     csv.writer(file).writerows(rows)
     checkpoint.write(path, file.getvalue().encode())
 
 
-def loss_table(trainings, data, chosen, number):
-    """Print the report's table beside ours, and write it as table<number>.csv (dataset, epoch, split, loss, report)."""
-    comparable = data.complete and chosen.epochs == 20 and chosen.latent_dim == 4
+def loss_table(trainings, data, args, number):
+    """Show the report's table beside ours, and write it as table<number>.csv."""
+    comparable = data.complete and args.epochs == 20 and args.latent_dim == 4
     rows, lines = [], []
     for name, training in trainings.items():
-        for i, epoch in enumerate((1, chosen.epochs)):
+        for i, epoch in enumerate(dict.fromkeys((1, args.epochs))):
             for j, split in enumerate(("train", "test")):
                 ours, report = training.history[epoch - 1][j], REPORT[name][2 * i + j]
-                lines.append(
-                    [
-                        name,
-                        epoch,
-                        split,
-                        f"{ours:.6f}",
-                        f"{report:.3f}" if comparable else "",
-                    ]
-                )
-                rows.append(
-                    [
-                        name,
-                        str(epoch),
-                        split,
-                        f"{report:.3f}" if comparable else "-",
-                        ours,
-                        f"{ours - report:+.3f}" if comparable else "-",
-                    ]
-                )
-    table(
-        ["dataset", "epoch", "split", "report", "ours", "difference"],
-        rows,
-        f"Table {number}. Average loss",
-    )
-    save_csv(
-        chosen.output / f"table{number}.csv",
-        [["dataset", "epoch", "split", "loss", "report"], *lines],
-    )
+                theirs = f"{report:.3f}" if comparable else "-"
+                difference = f"{ours - report:+.3f}" if comparable else "-"
+                rows.append([name, str(epoch), split, theirs, ours, difference])
+                lines.append([name, epoch, split, f"{ours:.6f}", theirs])
+    header = ["dataset", "epoch", "split", "report", "ours", "difference"]
+    table(header, rows, f"Table {number}. Average loss")
+    header = ["dataset", "epoch", "split", "loss", "report"]
+    save_csv(args.output / f"table{number}.csv", [header, *lines])

@@ -1,351 +1,262 @@
-"""Many trainings at once, through joblib: side by side, saved after every epoch, found again when they are there.
+"""Train many experiments on all cores, save every epoch, compute nothing twice."""
 
-Every worker process imports this module, so it imports nothing that takes long.
-"""
-
-import contextlib
 import functools
 import hashlib
-import inspect
 import multiprocessing
 import os
 import re
 import signal
 import sys
-import tempfile
 import threading
 import time
-import warnings
-from multiprocessing import resource_tracker
+import types
+from dataclasses import replace
 from pathlib import Path
 
 import joblib
-from board import Group, new_board
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 import data_tools
 import tinyae
 from tinyae import checkpoint
-from tinyae.training import Training
+from tinyae.diagnosis import first_nonfinite
+from tinyae.training import Training, TrainingDiverged
+
+ROOT = Path(__file__).resolve().parent.parent
+CACHE = Path(os.environ.get("TINYAE_CACHE") or ROOT / "results").expanduser()
+# For the workers: memory in pages of 2 MB, where Linux offers them, saves 6% of a step.
+os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
+tqdm.monitor_interval = 0  # no thread: a browser has none
 
 
+@functools.cache
 def source_hash():
-    """A hash of all Python files of tinyae and data_tools: who changes a layer must not be shown the results of the old one."""
-    files = sorted(
-        file
-        for package in (tinyae, data_tools)
-        for file in Path(package.__file__).parent.glob("*.py")
-    )
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    """Return a hash of all source of tinyae and data_tools: a changed layer counts."""
+    folders = [Path(package.__file__).parent for package in (tinyae, data_tools)]
+    files = [file for folder in folders for file in sorted(folder.glob("*.py"))]
+    return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()
 
 
-def training_paths(experiments, train_images, test_images, folder, source):
-    """{name: the file of that training}: another one for other settings, data or source."""
-    data = hashlib.sha256(train_images.tobytes() + test_images.tobytes()).hexdigest()
-    key = lambda e: hashlib.sha256(repr((e, data, source)).encode()).hexdigest()[:16]
-    return {
-        name: Path(folder)
-        / f"{re.sub(r'[^A-Za-z0-9.=]+', '-', name).strip('-')}-{key(e)}.checkpoint"
-        for name, e in experiments.items()
-    }
+class _Hasher(joblib.hashing.NumpyHasher):
+    """joblib's hash, which sees a lesson's functions and classes by their code."""
+
+    def __init__(self):
+        super().__init__("md5")
+        self.seen = set()
+
+    def save(self, thing):
+        if isinstance(thing, types.ModuleType):
+            thing = thing.__name__
+        elif isinstance(thing, types.CodeType):
+            thing = thing.co_code, thing.co_names, thing.co_consts
+        elif isinstance(thing, (type, types.FunctionType)) and _is_local(thing):
+            new = id(thing) not in self.seen  # a function may call itself
+            self.seen.add(id(thing))
+            thing = _definition(thing) if new else thing.__name__
+        super().save(thing)
+
+
+def _is_local(thing):
+    """Return whether a function or class is defined outside installed packages."""
+    root = thing.__module__.split(".")[0]
+    file = str(getattr(sys.modules.get(root), "__file__", None))
+    known = root in sys.stdlib_module_names or root in ("tinyae", "data_tools")
+    return not known and "-packages" not in file
+
+
+def _definition(thing):
+    """Return what decides what a function or class does: code, values, used globals."""
+    if isinstance(thing, type):
+        members = {k: getattr(v, "__func__", v) for k, v in vars(thing).items()}
+        kinds = (types.FunctionType, int, float, str, tuple)
+        return thing.__bases__, {k: v for k, v in members.items() if type(v) in kinds}
+    names = _names(thing.__code__) & thing.__globals__.keys()
+    cells = [cell.cell_contents for cell in thing.__closure__ or ()]
+    used = {name: thing.__globals__[name] for name in names}
+    return thing.__code__, thing.__defaults__, cells, used
+
+
+def _names(code):
+    """Return the names that some code uses, those of inner functions included."""
+    inner = [c for c in code.co_consts if isinstance(c, types.CodeType)]
+    return set(code.co_names).union(*map(_names, inner))
+
+
+def fingerprint(*things):
+    """Return a hash of everything that decides what `things` are and compute.
+
+    For functions and classes of a lesson that includes their code and the globals they
+    use; tinyae and data_tools are included as a whole.
+    """
+    return _Hasher().hash((source_hash(), things))
+
+
+@joblib.Memory(CACHE, verbose=0).cache(ignore=["function", "arguments"])
+def _call(key, function, arguments):
+    return function(*arguments)
+
+
+def remember(function, *arguments):
+    """Return function(*arguments), from disk if it was computed before."""
+    key = fingerprint(function, arguments)
+    return _call(key, function, arguments)
+
+
+def checkpoint_path(name, experiment, images, folder=CACHE / "trainings"):
+    """Return the file of a training: another one for other settings, images or code."""
+    key = fingerprint(experiment, images)
+    return Path(folder) / f"{re.sub(r'[^A-Za-z0-9.=]+', '-', name)}-{key}.checkpoint"
 
 
 def resume(experiment, path):
-    """The Training saved at `path`, or a new one. A whole file of other settings is passed over."""
-    training = Training(experiment)
-    saved = checkpoint.load_latest(path)
+    """Return the Training saved at `path`, or a new one."""
+    saved = checkpoint.load_or_none(path)
     try:
-        if saved and saved[1].get("experiment") == repr(experiment):
-            training.restore(saved[0])
-    except ValueError as error:
-        print(f"{path}: {error}; beginning anew.")
-    return training
+        if saved:
+            return Training(experiment).restore(saved[0])
+    except (KeyError, ValueError) as error:
+        print(f"{path}: {error}; starting over.")
+    return Training(experiment)
 
 
-@contextlib.contextmanager
-def _workers_ignore_interrupts():
-    """In a terminal Ctrl-C reaches every process. It is for this one, whose end ends the workers; those are made in
-    here, where it is blocked, which they inherit, so that none of them dies in a traceback of its own.
-    """
-    if threading.current_thread() is not threading.main_thread() or not hasattr(
-        signal, "pthread_sigmask"
-    ):  # Windows
-        yield
+@functools.cache  # once in each worker
+def _prepare_worker():
+    if not multiprocessing.current_process().name.startswith("LokyProcess"):
         return
-    came = []
-    handler = signal.signal(
-        signal.SIGINT, lambda *_: came.append(True)
-    )  # it may reach another thread of this process
-    resource_tracker.ensure_running()  # made later, it would unblock the signal too early
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        signal.signal(signal.SIGINT, handler)
-        if came:
-            signal.raise_signal(signal.SIGINT)
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C is for the parent, which ends us
+    parent = os.getppid()
 
-
-@contextlib.contextmanager
-def huge_pages():
-    """Processes started in here have their memory in pages of 2 MB, where Linux and glibc will (lesson 4)."""
-    ours = "GLIBC_TUNABLES" not in os.environ
-    if ours:
-        os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
-    try:
-        yield
-    finally:
-        if ours:
-            del os.environ["GLIBC_TUNABLES"]
-
-
-@contextlib.contextmanager
-def workers(n_jobs):
-    """Gives a function that carries out joblib's delayed jobs, n_jobs at a time, and yields their results one by one as
-    they are done. An array that many jobs share is handed over once in a `with`.
-    """
-    before = set(multiprocessing.active_children())
-
-    def carry_out(jobs):
-        results = None
-        try:
-            with huge_pages(), _workers_ignore_interrupts():
-                results = pool(jobs)
-            for result in results:
-                yield result
-        except BaseException:  # Ctrl-C, a job that failed, a caller who wants no more
-            with warnings.catch_warnings(
-                action="ignore"
-            ):  # joblib regrets work that is cut short; it is meant to be
-                if results:
-                    results.close()
-            for worker in (
-                set(multiprocessing.active_children()) - before
-            ):  # interrupted early, joblib forgets some
-                if worker.name.startswith("LokyProcess"):
-                    worker.terminate()
-            raise
-
-    with contextlib.ExitStack() as stack:
-        with huge_pages(), _workers_ignore_interrupts():  # this may start some
-            # A batch of jobs would be done one after the other, and members of a group wait for each other in vain.
-            pool = stack.enter_context(
-                joblib.Parallel(
-                    n_jobs=n_jobs, return_as="generator_unordered", batch_size=1
-                )
-            )
-        yield carry_out
-
-
-@functools.cache  # once in each process is enough
-def _end_with(starter):
-    """End this process soon after its parent `starter` was killed, or at once if it is dead already."""
-
-    def watch():
-        while os.getppid() == starter:
+    def watch():  # joblib's worker would wait forever after its parent was killed
+        while os.getppid() == parent:
             time.sleep(1)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _one_epoch(
-    name, experiment, state, train_images, test_images, starter, rank, board
-):
-    """In a worker of the process `starter`: a training's state one epoch later; in a group from its member 0 only.
+def _one_epoch(name, experiment, state, images):
+    """Return the name and the state one epoch later, computed with one BLAS thread."""
+    _prepare_worker()
 
-    One BLAS thread each: the work is shared out between processes, so no result depends on how many are at work.
-    """
-    if multiprocessing.current_process().name.startswith(
-        "LokyProcess"
-    ):  # not in `starter` itself, nor on a cluster
-        _end_with(starter)
-    elif experiment.processes > 1:
-        raise ValueError(
-            f"processes: got {experiment.processes}, expected 1: this is no worker process of joblib's own "
-            "backend, loky, on this machine, as a group needs them"
-        )
-    with threadpool_limits(1):
+    def start():
         training = Training(experiment)
-        if experiment.processes > 1:
-            training.join(Group(rank, board))
-        if state:
-            training.restore(state)
-        training.run(train_images, test_images, epochs=1)
-        return name, None if rank else training.state()
+        return training.restore(state) if state else training
+
+    with threadpool_limits(1):
+        try:
+            return name, start().run(*images, epochs=1).state()
+        except TrainingDiverged as error:
+            where = first_nonfinite(start(), images[0])
+            raise TrainingDiverged(f"{name}: {error} {where}") from error
 
 
-def train_all(
-    experiments, train_images, test_images, folder, source, *, fresh=False, n_jobs=-1
-):
-    """Train all `experiments` ({name: Experiment}); yields (name, Training) one by one as they are done.
+class _Lines:
+    """A file for tqdm that writes one line per update, for logs."""
 
-    train_images, test_images: (M, 28, 28), uint8. folder: where trainings are saved and looked for. source: a hash of
-    the code they depend on, see source_hash. fresh: begin anew, whatever is there. n_jobs: how many worker processes,
-    -1 for one a core; an experiment that asks for more gets them. Inside `with joblib.parallel_config(backend="dask")`
-    they run on that cluster; not those of several processes, which must be on one machine: ValueError.
+    def write(self, text):
+        if text.strip():
+            sys.stderr.write(text.strip() + "\n")
+
+    def flush(self):
+        sys.stderr.flush()
+
+
+def progress(total, unit):
+    """Return a progress bar; in a log, a line every ten seconds with the time left."""
+    if sys.stderr.isatty() or "ipykernel" in sys.modules:
+        return tqdm(total=total, unit=unit, dynamic_ncols=True, disable=not total)
+    return tqdm(
+        total=total, unit=unit, file=_Lines(), mininterval=10, disable=not total
+    )
+
+
+def train_all(experiments, images, folder=CACHE / "trainings", n_jobs=-1, fresh=False):
+    """Train {name: Experiment}; yield (name, Training) as each is done.
+
+    images: (train_images, test_images), each (M, 28, 28), uint8. Lazy: training
+    proceeds only while the caller iterates. Every epoch is saved in `folder`, so the
+    sweep may be stopped at any time and continues from there. Neither that nor n_jobs,
+    the number of processes, changes a bit of the result. Inside
+    joblib.parallel_config(backend="dask") the epochs run on that cluster. fresh: train
+    again what is already saved.
     """
-    if len(wanted := {e.processes for e in experiments.values()}) > 1:
-        raise ValueError(
-            f"processes: got {sorted(wanted)}, expected the same for all experiments of a sweep"
-        )
-    (processes,) = wanted or {1}
-    paths = training_paths(experiments, train_images, test_images, folder, source)
-    for path in paths.values() if fresh else ():
-        for file in (path, checkpoint.previous(path)):
-            file.unlink(missing_ok=True)
+    paths = {n: checkpoint_path(n, e, images, folder) for n, e in experiments.items()}
+    if fresh:
+        for path in paths.values():
+            path.unlink(missing_ok=True)
     trainings = {name: resume(e, paths[name]) for name, e in experiments.items()}
-    left = lambda name: experiments[name].epochs - len(trainings[name].history)
+
+    def left(name):
+        return experiments[name].epochs - len(trainings[name].history)
+
     yield from ((name, trainings[name]) for name in experiments if not left(name))
     pending = [name for name in experiments if left(name)]
-    if not pending:
-        return
     if any(experiments[name].backend != "numpy" for name in pending):
-        n_jobs = 1  # one device: side by side they would only wait for each other
-    n_jobs = min(
-        max(joblib.effective_n_jobs(n_jobs) // processes, 1), len(pending)
-    )  # trainings at a time
-    total = sum(experiments[name].epochs for name in pending)
-    done = lambda: total - sum(map(left, pending))
-    meeting_place = (
-        tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-        if processes > 1
-        else contextlib.nullcontext()
-    )
-    with (
-        meeting_place as shared,
-        workers(n_jobs * processes) as carry_out,
-        tqdm(
-            total=total, initial=done(), unit="epoch", dynamic_ncols=True, disable=None
-        ) as bar,
-    ):
+        n_jobs = 1  # there is one device
+    n_jobs = min(joblib.effective_n_jobs(n_jobs), len(pending) or 1)
+    pool = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1)
+    with progress(sum(map(left, pending)), "epoch") as bar, pool:
         while pending:
-            # An epoch of each, those furthest behind first, in numbers that leave no core idle: three trainings on two
-            # cores take as long as one and a half, not as two.
+            # An epoch of each, those furthest behind first, as many as keep all cores
+            # busy: three trainings on two cores take the time of one and a half.
             pending.sort(key=left, reverse=True)
             now = pending[: len(pending) // n_jobs * n_jobs or None]
-            bar.set_description_str(", ".join(now[:n_jobs]))
-            boards = {
-                name: new_board(processes, Path(shared) / str(i))
-                for i, name in enumerate(now)
-                if shared
-            }
+            state = {n: trainings[n].history and trainings[n].state() for n in now}
             jobs = [
-                joblib.delayed(_one_epoch)(
-                    name,
-                    experiments[name],
-                    trainings[name].history and trainings[name].state(),
-                    train_images,
-                    test_images,
-                    os.getpid(),
-                    rank,
-                    boards.get(name),
-                )
-                for name in now
-                for rank in range(processes)
+                joblib.delayed(_one_epoch)(n, experiments[n], state[n], images)
+                for n in now
             ]
-            for name, state in carry_out(jobs):
-                if not state:
-                    continue
-                history = trainings[name].restore(state).history
+            for name, new in pool(jobs):
+                history = trainings[name].restore(new).history
                 checkpoint.save(
-                    paths[name], state, {"experiment": repr(experiments[name])}
+                    paths[name], new, {"experiment": repr(experiments[name])}
                 )
-                latest = f"{name} {len(history)}/{experiments[name].epochs} loss {history[-1][1]:.4f}"
-                bar.set_description_str(latest)
+                text = f"{name} {len(history)}/{experiments[name].epochs}"
+                bar.set_description_str(
+                    f"{text} loss {history[-1][1]:.4f}", refresh=False
+                )
                 bar.update()
-            if bar.disable:  # no terminal: a line for each round
-                print(
-                    f"{done()} of {total} epochs; the latest: {latest}", file=sys.stderr
-                )
             yield from ((name, trainings[name]) for name in now if not left(name))
             pending = [name for name in pending if left(name)]
 
 
-# -- What the lessons ask for --
-
-
-def cache_folder():
-    """Where finished trainings are kept, for all lessons: results/trainings, or below TINYAE_CACHE if that is set."""
-    return (
-        Path(
-            os.environ.get(
-                "TINYAE_CACHE", Path(__file__).resolve().parent.parent / "results"
-            )
-        )
-        / "trainings"
-    )
-
-
-def measure(function, trainings, data):
-    """{name: function(training, data)} for all `trainings` ({name: Training}), side by side, kept like trainings.
-
-    function returns {what: number}; its numbers are found again for the same weights, data and code.
-    """
-    code = inspect.getsource(function) + source_hash()
-    images = hashlib.sha256(
-        data.train_images.tobytes() + data.test_images.tobytes()
-    ).hexdigest()
-    paths = {}
-    for name, training in trainings.items():
-        weights = b"".join(
-            array.tobytes() for array in training.model.state_dict().values()
-        )
-        key = repr(
-            (training.experiment, hashlib.sha256(weights).hexdigest(), images, code)
-        )
-        paths[name] = (
-            cache_folder()
-            / f"measured-{hashlib.sha256(key.encode()).hexdigest()[:16]}.checkpoint"
-        )
-    found = {
-        name: saved[1]
-        for name, path in paths.items()
-        if (saved := checkpoint.load_latest(path))
-    }
-
-    def job(name, experiment, state):
-        with threadpool_limits(1):
-            return name, function(Training(experiment).restore(state), data)
-
-    left = [name for name in trainings if name not in found]
-    one_device = any(trainings[name].experiment.backend != "numpy" for name in left)
-    jobs = [
-        joblib.delayed(job)(name, trainings[name].experiment, trainings[name].state())
-        for name in left
-    ]
-    with workers(1 if one_device else -1) as carry_out:
-        for name, measured in tqdm(
-            carry_out(jobs), total=len(left), desc="measuring", disable=not left or None
-        ):
-            found[name] = measured
-            checkpoint.save(paths[name], {}, measured)
-    return {name: found[name] for name in trainings}
-
-
-def train(experiments, data, chosen):
-    """Train what is not there yet; yields (name, Training) as each is done. Until the next is asked for, nothing trains."""
-    return train_all(
-        experiments,
-        data.train_images,
-        data.test_images,
-        cache_folder(),
-        source_hash(),
-        fresh=chosen.fresh,
-    )
-
-
-def missing(experiments, data, chosen):
-    """The names of the experiments that `train` would have to train."""
-    if chosen.fresh:
-        return list(experiments)
-    paths = training_paths(
-        experiments, data.train_images, data.test_images, cache_folder(), source_hash()
-    )
+def missing(experiments, images):
+    """Return the names of the experiments that train_all would have to train."""
+    paths = {n: checkpoint_path(n, e, images) for n, e in experiments.items()}
     return [
-        name
-        for name, e in experiments.items()
-        if len(resume(e, paths[name]).history) < e.epochs
+        n for n, e in experiments.items() if len(resume(e, paths[n]).history) < e.epochs
     ]
+
+
+def _measure(name, key, function, experiment, state, arguments):
+    _prepare_worker()
+    with threadpool_limits(1):
+        training = Training(replace(experiment, backend="numpy")).restore(state)
+        return name, _call(key, function, (training, *arguments))
+
+
+def measure(function, trainings, *arguments):
+    """Return {name: function(training, *arguments)}, measured on all cores.
+
+    The models run on NumPy, whichever device trained them. Results come from disk if
+    they were computed before. function must depend on its arguments only.
+    """
+    inputs = fingerprint(function, arguments)
+    jobs = []
+    for name, training in trainings.items():
+        state, experiment = training.state(), training.experiment
+        key = fingerprint(inputs, experiment, state)
+        job = joblib.delayed(_measure)(
+            name, key, function, experiment, state, arguments
+        )
+        jobs.append(job)
+    found = {}
+    pool = joblib.Parallel(n_jobs=-1, return_as="generator_unordered", batch_size=1)
+    with progress(len(jobs), "model") as bar:
+        for name, value in pool(jobs):
+            found[name] = value
+            bar.update()
+    return {name: found[name] for name in trainings}

@@ -1,18 +1,21 @@
-"""tinyae: a convolutional autoencoder from scratch, in NumPy, to be read in an evening. In this order:
+"""tinyae: a convolutional autoencoder from scratch, in NumPy.
 
-    layer.py         what a layer is: forward keeps, backward multiplies
-    layers.py        Linear, ReLU, Sigmoid: the rules that all derivatives here come from
-    patches.py       an image's patches as columns, and back: all the index arithmetic
-    convolution.py   Conv2d and ConvTranspose2d: the same three products, forward and backward exchanged
+Read the files in this order:
+
+    layer.py         what a layer is: forward and backward, parameters, their names
+    layers.py        Linear, ReLU, Sigmoid: the two rules behind every derivative
+    patches.py       im2col and col2im: an image's patches as columns, and back
+    convolution.py   Conv2d and ConvTranspose2d: one symmetry, three products
     batchnorm.py     BatchNorm2d, and its backward derived
-    losses.py        what is to become small
-    optim.py         Adam: what to do with a gradient
-    models.py        layers put together: Sequential, and Anello's autoencoder
+    losses.py        the mean squared error loss
+    optim.py         Adam: how a gradient becomes a step
+    models.py        Sequential, and Anello's autoencoder
     backend.py       how one source runs on NumPy and on CuPy
     gradcheck.py     how to know that a backward is right
 
-The rest is carrying out: training.py (the loop), group.py (a batch shared by processes), checkpoint.py (nothing is
-lost), diagnosis.py (where a training went wrong), checks.py (what is said to a wrong argument). Only NumPy is imported.
+The other files run experiments: experiment.py (settings and batches), training.py (the
+loop), checkpoint.py (save and resume), diagnosis.py (where a training diverged),
+checks.py (errors for wrong arguments). NumPy is the only dependency.
 """
 
 from .batchnorm import BatchNorm2d
@@ -23,16 +26,16 @@ from .models import AnelloAutoencoder, Sequential
 from .optim import Adam
 
 __all__ = [
-    "Linear",
-    "Conv2d",
-    "ConvTranspose2d",
-    "BatchNorm2d",
-    "ReLU",
-    "Sigmoid",
-    "Flatten",
-    "Unflatten",
-    "Sequential",
-    "MSELoss",
     "Adam",
     "AnelloAutoencoder",
+    "BatchNorm2d",
+    "Conv2d",
+    "ConvTranspose2d",
+    "Flatten",
+    "Linear",
+    "MSELoss",
+    "ReLU",
+    "Sequential",
+    "Sigmoid",
+    "Unflatten",
 ]

@@ -1,36 +1,45 @@
-"""The array backend: the only file that knows NumPy from CuPy.
+"""The array backend: the only file that distinguishes NumPy from CuPy.
 
-The rest of the package asks the array in hand which library made it, xp = namespace(x), and uses functions of the Python
-array API standard (https://data-apis.org/array-api), slicing and in-place operators only, so the same lines run wherever
-the array lives. There is no global switch: data and weights are put on a device, and what is computed from them stays
-there. What the standard leaves open, or CuPy does in its own way, stands here: making an array beside another
-one, moving arrays between host and device, random numbers. A further library is made known by register (README has an
-example).
+All other files ask an array which library made it, xp = namespace(x). They use only
+functions of the Python array API standard (https://data-apis.org/array-api), slicing
+and in-place operators, so the same lines run wherever the array lives. There is no
+global switch: data and weights are put on a device, and whatever is computed from them
+stays there.
+
+This file also handles what the standard leaves open or CuPy does differently: creating
+an array beside another one, moving arrays between host and device, and random numbers.
+register() adds another array library; lessons/README.md has an example.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy
+import numpy as np
 
-host = (
-    numpy  # for what always lives in main memory: files, first weights, gradient checks
+CUPY = "14.2"  # the oldest CuPy that has every function used here
+INSTALL = (
+    f"pip install 'cupy-cuda12x[ctk]>={CUPY}' "
+    f"(for CUDA 13: 'cupy-cuda13x[ctk]>={CUPY}')"
 )
 
 
 class BackendUnavailable(RuntimeError):
-    """The backend asked for cannot be had: args are the reason, and what to install."""
+    """The requested backend is unavailable; args are the reason and what to do."""
 
     def __str__(self):
         return ": ".join(self.args)
 
 
 class HostGenerator:
-    """Random numbers for a library without NumPy-style Generators: drawn by NumPy, then moved to the device."""
+    """Random numbers drawn by NumPy and moved to the device.
+
+    For array libraries whose generators do not work like NumPy's.
+    """
 
     def __init__(self, seed, from_numpy):
-        self._rng, self._from_numpy = numpy.random.default_rng(seed), from_numpy
+        self._rng = np.random.default_rng(seed)
+        self._from_numpy = from_numpy
 
     def random(self, size, dtype):
         return self._from_numpy(self._rng.random(size, dtype=dtype_name(dtype)))
@@ -38,37 +47,45 @@ class HostGenerator:
 
 @dataclass(frozen=True)
 class Backend:
-    """One array library on one device. array_type: the class of its arrays. device: in words. from_numpy, to_numpy: copy
-    an array there and back. generator: a list of ints -> an object whose random(size, dtype) is uniform in [0, 1); left
-    out, NumPy draws. device_keyword: whether functions that create arrays take `device=`, as the standard says.
+    """One array library on one device.
+
+    xp: the library. array_type: the class of its arrays; subclasses do not count,
+    because they may compute something else (np.matrix multiplies with *). device: a
+    description. from_numpy, to_numpy: copy an array to the device and back. generator:
+    a list of ints -> an object whose random(size, dtype) is uniform in [0, 1); without
+    one, NumPy draws. device_keyword: whether functions that create arrays accept
+    device=, as the standard says.
     """
 
     name: str
     xp: Any
     array_type: type
     device: str
-    from_numpy: Callable[[numpy.ndarray], Any]
-    to_numpy: Callable[[Any], numpy.ndarray]
+    from_numpy: Callable[[np.ndarray], Any]
+    to_numpy: Callable[[Any], np.ndarray]
     generator: Callable[[list], Any] | None = None
     device_keyword: bool = True
 
-    def rng(self, seed: int, epoch: int, purpose: str):
-        """A fresh generator for (seed, epoch, purpose), so that any epoch can be replayed by itself: the same three give
-        the same stream on the same backend. NumPy's and CuPy's streams differ.
+    def __reduce__(self):  # a library cannot be pickled or copied: find it by its name
+        return find, (self.name,)
+
+    def rng(self, seed, epoch, purpose):
+        """Return a new generator for (seed, epoch, purpose), so epochs can be repeated.
+
+        The same three give the same stream on the same backend and, for CuPy, on the
+        same model of GPU. NumPy's and CuPy's streams differ.
         """
         words = [seed, epoch, *purpose.encode()]
-        return (
-            self.generator(words)
-            if self.generator
-            else HostGenerator(words, self.from_numpy)
-        )
+        if self.generator is None:
+            return HostGenerator(words, self.from_numpy)
+        return self.generator(words)
 
 
-_backends: dict[str, Backend] = {}
+_backends = {}
 
 
-def register(backend: Backend) -> Backend:
-    """Make `backend` known by its name and its array type; a name already there is replaced."""
+def register(backend):
+    """Make `backend` known by its name and its array type; return it."""
     _backends[backend.name] = backend
     return backend
 
@@ -76,102 +93,130 @@ def register(backend: Backend) -> Backend:
 register(
     Backend(
         "numpy",
-        numpy,
-        numpy.ndarray,
-        f"the CPU, through NumPy {numpy.__version__}",
-        from_numpy=numpy.array,
-        to_numpy=numpy.array,
-        generator=numpy.random.default_rng,
+        np,
+        np.ndarray,
+        f"the CPU, through NumPy {np.__version__}",
+        from_numpy=np.array,
+        to_numpy=np.array,
+        generator=np.random.default_rng,
     )
 )
 
 
-def _cupy() -> Backend:
-    """CuPy on the current CUDA device. Raises BackendUnavailable, saying what is missing."""
+def _reason(error):
+    """Return the first line of an error that says something.
+
+    CuPy's own message for a broken installation begins with a line of "=", and the
+    useful words are those of the error that caused it.
+    """
+    error = error.__cause__ or error
+    lines = [line.strip() for line in str(error).splitlines()]
+    lines = [line for line in lines if line.strip("= ")]
+    return lines[0] if lines else type(error).__name__
+
+
+def _cupy():
+    """Return CuPy on the current CUDA device, or raise BackendUnavailable."""
     try:
         import cupy
-    except ImportError as error:
-        raise BackendUnavailable(
-            "CuPy is not installed",
-            "pip install cupy-cuda12x (or cupy-cuda13x, for CUDA 13)",
-        ) from error
-    try:  # that CuPy imports says nothing: only a kernel that has run proves a device
-        device = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)[
-            "name"
-        ].decode()
-        cupy.ones(1).sum().item()
-    except (
-        Exception
-    ) as error:  # CuPy raises many kinds here: no driver, no device, no compiler, ...
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise BackendUnavailable(
-            f"CuPy {cupy.__version__} is installed but no CUDA device answers, {reason}",
-            "install an NVIDIA driver, or the CuPy wheel made for yours (cupy-cuda12x, cupy-cuda13x)",
-        ) from error
+    except Exception as error:  # a broken installation raises many kinds of errors
+        if isinstance(error, ModuleNotFoundError) and error.name == "cupy":
+            raise BackendUnavailable("CuPy is not installed", INSTALL) from error
+        reason = f"CuPy is installed but cannot be imported ({_reason(error)})"
+        raise BackendUnavailable(reason, INSTALL) from error
+    needed = ("astype", "concat", "permute_dims", "cumulative_sum")
+    missing = [name for name in needed if not hasattr(cupy, name)]
+    if missing:
+        reason = f"CuPy {cupy.__version__} is too old, it lacks {', '.join(missing)}"
+        raise BackendUnavailable(f"{reason}; {CUPY} or newer is needed", INSTALL)
+    try:  # only work that was done proves a device: use what a training uses
+        device = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)
+        x = cupy.random.default_rng([1, 2]).random((4, 4), dtype=cupy.float32)
+        cupy.argsort(cupy.sum(x @ x, axis=0))[0].item()
+    except Exception as error:  # no driver, no device, no compiler, no cuBLAS, ...
+        reason = f"CuPy {cupy.__version__} is installed but cannot use a CUDA device"
+        fix = f"install an NVIDIA driver, or repair CuPy with {INSTALL}"
+        raise BackendUnavailable(f"{reason} ({_reason(error)})", fix) from error
     return register(
         Backend(
             "cupy",
             cupy,
             cupy.ndarray,
-            f"{device}, through CuPy {cupy.__version__}",
-            cupy.array,
-            cupy.asnumpy,
+            f"{device['name'].decode()}, through CuPy {cupy.__version__}",
+            from_numpy=cupy.array,
+            to_numpy=cupy.asnumpy,
             generator=cupy.random.default_rng,
             device_keyword=False,
         )
     )
 
 
-def choose(name: str = "auto") -> tuple[Backend, str]:
-    """The backend called `name`, and a sentence saying which device that is and why. "auto" takes CuPy where a CUDA
-    device answers and NumPy elsewhere. Raises BackendUnavailable if "cupy" is asked for and cannot be had, ValueError
-    for a name nobody registered.
+def find(name):
+    """Return the backend called `name`.
+
+    Raises BackendUnavailable for a "cupy" that cannot be used, ValueError for an
+    unknown name.
+    """
+    if name in _backends:
+        return _backends[name]
+    if name == "cupy":
+        return _cupy()
+    known = ", ".join(map(repr, sorted({"auto", "cupy", *_backends})))
+    raise ValueError(f"backend: got {name!r}, expected one of {known}")
+
+
+def get_backend(name="auto"):
+    """Return the backend called `name`, and a sentence on which device it is and why.
+
+    "auto" is CuPy where a CUDA device works and NumPy elsewhere. Raises as find does.
     """
     if name == "auto":
         try:
-            backend, why = choose("cupy")[0], "a CUDA device answers"
+            backend, why = find("cupy"), "a CUDA device works"
         except BackendUnavailable as error:
-            backend, why = _backends["numpy"], error.args[0]
-    elif name == "cupy" or name in _backends:
-        backend, why = _backends.get(name) or _cupy(), f"{name!r} was asked for"
+            backend, why = find("numpy"), error.args[0]
     else:
-        known = ", ".join(map(repr, sorted({"auto", "cupy", *_backends})))
-        raise ValueError(f"backend: got {name!r}, expected one of {known}")
+        backend, why = find(name), f"{name!r} was requested"
     return backend, f"Runs on {backend.device} ({why})."
 
 
-def backend_of(x, name="array") -> Backend:
-    """The backend whose array `x` is. Raises TypeError, calling it `name`, for anything else, a list or float too."""
+def backend_of(x, name="array"):
+    """Return the backend of the array `x`.
+
+    Raises TypeError, naming the argument `name`, if x is anything else: a list, a
+    float, or a subclass of an array.
+    """
     for backend in _backends.values():
-        if isinstance(x, backend.array_type):
+        if type(x) is backend.array_type:
             return backend
-    if type(x).__module__.split(".")[0] == "cupy":
-        return _cupy()
-    raise TypeError(
-        f"{name}: got {type(x).__name__}, expected an array of one of the backends {', '.join(_backends)}"
-    )
+    if type(x).__module__.startswith("cupy") and "cupy" not in _backends:
+        find("cupy")
+        return backend_of(x, name)
+    known = ", ".join(_backends)
+    got = type(x).__name__
+    raise TypeError(f"{name}: got {got}, expected a plain array of a backend: {known}")
 
 
 def namespace(x):
-    """The library that made `x`: the `xp` of every formula in this package."""
+    """Return the library that made `x`: the `xp` of every formula in this package."""
     return backend_of(x).xp
 
 
 def zeros(shape, like):
-    """Zeros of `shape`, with the dtype and on the device of the array `like`."""
+    """Return zeros of `shape`, with the dtype and on the device of the array `like`.
+
+    With CuPy, that is the current device.
+    """
     backend = backend_of(like, "like")
-    return backend.xp.zeros(
-        shape,
-        dtype=like.dtype,
-        **({"device": like.device} if backend.device_keyword else {}),
-    )
+    where = {"device": like.device} if backend.device_keyword else {}
+    return backend.xp.zeros(shape, dtype=like.dtype, **where)
 
 
-def dtype_name(dtype) -> str:
-    """ "float32" or the like, however the library writes it: numpy.dtype('float32'), torch.float32, ..."""
+def dtype_name(dtype):
+    """Return "float32" or the like, for np.dtype('float32'), torch.float32, ..."""
     return getattr(dtype, "__name__", str(dtype)).rsplit(".", 1)[-1]
 
 
-def to_numpy(x) -> numpy.ndarray:
-    """A copy of `x` in main memory, as a NumPy array."""
+def to_numpy(x):
+    """Return a copy of `x` in main memory, as a NumPy array."""
     return backend_of(x, "x").to_numpy(x)

@@ -1,114 +1,114 @@
 """Batch normalisation (Ioffe & Szegedy 2015), with its backward in closed form.
 
+Why normalise? A layer's input depends on all layers before it. When those learn, its
+scale and offset drift, and the layer has to follow them. Batch norm fixes the mean and
+variance of every channel, whatever the layers before it do. Training then tolerates
+larger steps and worse initial weights.
+
 For each channel, over the M = H*W*N values it has in the batch:
 
-    mu = 1/M sum x        xc = x - mu        var = 1/M sum xc^2        s = 1 / sqrt(var + eps)
-    xhat = s xc           y = gamma xhat + beta
+    mu   = 1/M Σ x
+    xc   = x - mu
+    var  = 1/M Σ xc²
+    s    = 1 / √(var + eps)
+    xhat = s xc
+    y    = gamma xhat + beta
 
-Backward. gamma and beta act entry by entry: dgamma = sum dy xhat, dbeta = sum dy, and g = dL/dxhat = gamma dy. In
-xhat = s xc every x reaches every xhat of its channel, through s and through the mean:
+Backward. gamma and beta act entry by entry, so dgamma = Σ dy xhat and dbeta = Σ dy.
+Write g = dL/dxhat = gamma dy. In xhat = s xc, every x reaches every xhat of its channel:
+through s, and through the mean.
 
-    ds   = sum g xc                      s is a factor of every xhat
-    dvar = -s^3 / 2 ds                   the slope of s is -1/2 (var + eps)^(-3/2) = -s^3 / 2
-    dxc  = s g + dvar 2 xc / M           directly, and through var: one xc moves it by 2 xc / M
-    dx   = dxc - 1/M sum dxc             directly, and through mu: one x moves it by 1/M, and with it every xc by -1/M
+    ds   = Σ g xc                    s is a factor of every xhat
+    dvar = -s³/2 ds                  the derivative of (var + eps)^(-1/2) is -s³/2
+    dxc  = s g + dvar 2 xc / M       directly, and through var
+    dx   = dxc - 1/M Σ dxc           directly, and through mu
 
-So the 1/M are the averages' own derivatives. As sum xc = 0, var's part drops out of sum dxc = s sum g. Put in dvar and
-xc = xhat / s:
+Since Σ xc = 0, the var term drops out of Σ dxc = s Σ g. Substitute dvar and xc = xhat/s:
 
-    dx = s (g - mean(g) - xhat mean(g xhat)) = gamma s (dy - mean(dy) - xhat mean(dy xhat))
+    dx = gamma s (dy - mean(dy) - xhat mean(dy xhat))
 
-dy passes without its mean and without its part along xhat: shifting a channel's input, or (but for eps) rescaling it,
-changes nothing in y, so no gradient may ask for it.
+So backward removes two parts of dy: its mean, and its component along xhat. Shifting a
+channel's input, or (apart from eps) rescaling it, does not change y, so no gradient can
+point in these directions.
 """
 
+import numpy as np
+
 from . import checks
-from .backend import host, namespace
-from .group import Alone
+from .backend import namespace
 from .layer import Layer, Parameter
 
 
 def dot(a, b):
-    """sum a*b over each row of (C, M), as products of a row and a column, so that a*b is never stored: (C,)."""
+    """Return Σ a*b over each row of a and b (C, M), without storing a*b: (C,)."""
     return (a[:, None, :] @ b[:, :, None])[:, 0, 0]
 
 
 class BatchNorm2d(Layer):
-    """Bring every channel of x (C, H, W, N) to mean 0 and variance 1 over the batch, then scale and shift it.
+    """Give every channel of x (C, H, W, N) mean 0 and variance 1; then scale and shift.
 
-    weight (gamma), bias (beta), running_mean, running_var: (C,). In training the batch's own statistics are used, and
-    the running ones follow, running += momentum * (batch - running), with the unbiased variance (M-1 in place of M). In
-    evaluation the running ones are used: an image's result no longer depends on the others in its batch. forward raises
-    ValueError in training if a channel has a single value, and so no variance. eps keeps s finite where all agree.
+    weight (gamma), bias (beta), running_mean, running_var: (C,). Training uses the
+    statistics of the batch and moves the running ones towards them, running +=
+    momentum * (batch - running). Evaluation uses the running ones, so that the result
+    for an image does not depend on the other images in its batch.
+
+    running_var estimates the variance of all images. The variance within a batch is
+    measured around the batch's own mean, which makes it too small by a factor of
+    (M-1)/M on average; so the unbiased one is stored, with M-1 in place of M.
+
+    eps keeps s finite when all values are equal. forward raises ValueError in training
+    if a channel has a single value, because then there is no variance.
     """
 
-    group = Alone()  # its mean(v) is v; where several processes share a batch, it is the mean of theirs (group.py)
-
     def __init__(self, num_features, eps=1e-5, momentum=0.1, *, dtype="float32"):
-        self.num_features = C = checks.integer("num_features", num_features, at_least=1)
-        self.eps, self.momentum = (
-            checks.number("eps", eps, 0, low_open=True),
-            checks.number("momentum", momentum, 0, 1),
-        )
-        dtype = checks.dtype(dtype)
-        self.weight, self.bias = (
-            Parameter(host.ones(C, dtype)),
-            Parameter(host.zeros(C, dtype)),
-        )
-        self.running_mean = Parameter(host.zeros(C, dtype), trainable=False)
-        self.running_var = Parameter(host.ones(C, dtype), trainable=False)
+        self.num_features = checks.integer("num_features", num_features, at_least=1)
+        self.eps = checks.number("eps", eps, 0, low_open=True)
+        self.momentum = checks.number("momentum", momentum, 0, 1)
+        C, dtype = self.num_features, checks.dtype(dtype)
+        self.weight = Parameter(np.ones(C, dtype))
+        self.bias = Parameter(np.zeros(C, dtype))
+        self.running_mean = Parameter(np.zeros(C, dtype), trainable=False)
+        self.running_var = Parameter(np.ones(C, dtype), trainable=False)
 
     def forward(self, x):
-        checks.array(
-            "x",
-            x,
-            {"C": self.num_features, "H": None, "W": None, "N": None},
-            like=self.weight.data,
-        )
-        xp, shape = namespace(x), x.shape
-        x = xp.reshape(x, (self.num_features, -1))  # (C, M): geometry plays no part
+        checks.array("x", x, (self.num_features, "H", "W", "N"), like=self.weight.data)
+        checks.more_than_one_value("x", x, self.training)
+        xp = namespace(x)
+        shape = x.shape
+        x = xp.reshape(x, (self.num_features, -1))  # (C, M)
         if self.training:
-            M = x.shape[1]  # in a group, of its part of the batch
-            total = M * self.group.size
-            checks.expect(
-                total > 1,
-                ValueError,
-                "x",
-                f"shape {tuple(shape)}",
-                "more than one value a channel in training",
-            )
-            mu = self.group.mean(xp.mean(x, axis=1))
+            M = x.shape[1]
+            mu = xp.mean(x, axis=1)  # (C,)
             xc = x - mu[:, None]
-            var = self.group.mean(
+            var = (
                 dot(xc, xc) / M
-            )  # mean(x^2) - mean^2 loses all digits when the mean is large
-            for running, batch in (
-                (self.running_mean, mu),
-                (self.running_var, var * (total / (total - 1))),
-            ):
-                running.data = running.data + self.momentum * (batch - running.data)
+            )  # mean(x²) - mu² would lose all digits at a large mean
+            self._follow(self.running_mean, mu)
+            self._follow(self.running_var, var * (M / (M - 1)))
         else:
-            xc, var = x - self.running_mean.data[:, None], self.running_var.data
-        s = 1 / xp.sqrt(var + self.eps)
-        y = (
-            xc * (self.weight.data * s)[:, None]
-        )  # gamma xhat; xhat = s xc itself is never stored
+            xc = x - self.running_mean.data[:, None]
+            var = self.running_var.data
+        s = 1 / xp.sqrt(var + self.eps)  # (C,)
+        y = xc * (self.weight.data * s)[:, None]  # gamma xhat
         y += self.bias.data[:, None]
-        return self.keep(xp.reshape(y, shape), xc, s, self.training)
+        return self.save(xp.reshape(y, shape), xc, s, self.training)
+
+    def _follow(self, running, batch):
+        running.data = running.data + self.momentum * (batch - running.data)
 
     def backward(self, dy, input_grad=True):
-        xc, s, training = self.kept(dy)
-        xp, shape, M = namespace(dy), dy.shape, xc.shape[1]
-        dy = xp.reshape(dy, xc.shape)
-        self.weight.grad = dot(dy, xc) * s  # sum dy xhat
+        xc, s, training = self.saved(dy)
+        xp = namespace(dy)
+        M = xc.shape[1]
+        shape = dy.shape
+        dy = xp.reshape(dy, xc.shape)  # (C, M)
+        self.weight.grad = dot(dy, xc) * s  # Σ dy xhat
         self.bias.grad = xp.sum(dy, axis=1)
-        if training:
-            dx = (
-                xc * (-s * self.group.mean(self.weight.grad / M))[:, None]
-            )  # - xhat mean(dy xhat)
-            dx += dy
-            dx -= self.group.mean(self.bias.grad / M)[:, None]  # - mean(dy)
-            dx *= (self.weight.data * s)[:, None]
-        else:  # the running statistics are constants: only the scale remains
-            dx = dy * (self.weight.data * s)[:, None]
+        scale = (self.weight.data * s)[:, None]
+        if not training:  # mu and s are constants
+            return xp.reshape(dy * scale, shape)
+        dx = xc * (-s * (self.weight.grad / M))[:, None]  # - xhat mean(dy xhat)
+        dx += dy
+        dx -= (self.bias.grad / M)[:, None]  # - mean(dy)
+        dx *= scale
         return xp.reshape(dx, shape)

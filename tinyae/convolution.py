@@ -1,95 +1,91 @@
-"""Conv2d and ConvTranspose2d: the same three products, with forward and backward exchanged.
+"""Conv2d and ConvTranspose2d: the same three products, forward and backward exchanged.
 
-With the patches of an image as columns (patches.py), a convolution is one matrix product: an output pixel is a weighted
-sum over its patch, y = W im2col(x), with the weight (O, C, kh, kw) read as a matrix O x (C*kh*kw). The matrix rules of
-layers.py give its derivatives, and the chain rule through im2col is im2col's adjoint, col2im: a pixel that was copied
-into several overlapping patches reached y through each of them, so what comes back from each is added.
+With the patches of an image as columns (patches.py), a convolution is one matrix
+product. An output pixel is a weighted sum over its patch: y = W im2col(x), where the
+weight (O, C, kh, kw) is read as a matrix O x (C*kh*kw). The matrix rules in layers.py
+give its derivatives. The chain rule through im2col is im2col's adjoint, col2im: a pixel
+in several overlapping patches affects y through each of them, so its gradients add.
 
-A transposed convolution is that input gradient taken as a layer: every input pixel spreads over a patch of the output,
-and where patches overlap they add, y = col2im(cols) with cols = W^T x. The adjoint of col2im is im2col, so dcols =
-im2col(dy), and the matrix rules give the rest, dx = W dcols and dW = x dcols^T:
+A transposed convolution takes that input gradient as its forward. Every input pixel
+spreads over a patch of the output, and overlapping patches add: y = col2im(cols) with
+cols = Wᵀ x. The adjoint of col2im is im2col, so dcols = im2col(dy), and the matrix
+rules give the rest: dx = W dcols and dW = x dcolsᵀ.
 
-                      forward                 input gradient           weight gradient
-    Conv2d            y = W im2col(x)         dx = col2im(W^T dy)      dW = dy im2col(x)^T
-    ConvTranspose2d   y = col2im(W^T x)       dx = W im2col(dy)        dW = x im2col(dy)^T
+                      forward              input gradient        weight gradient
+    Conv2d            y = W im2col(x)      dx = col2im(Wᵀ dy)    dW = dy im2col(x)ᵀ
+    ConvTranspose2d   y = col2im(Wᵀ x)     dx = W im2col(dy)     dW = x im2col(dy)ᵀ
 
-In both, the rows of W belong to the small image (Conv2d's output, ConvTranspose2d's input), its columns to patches of
-the large one. The batch being last, y and dx are one product over all positions of all images, and nothing is reordered;
-dW is one product for each row of the image, summed (outer_sum). (W in a product is the weight as a matrix; in a shape
-it is the width.)
+In both rows, W has one row for each channel of the small image (the output of Conv2d,
+the input of ConvTranspose2d), and its columns belong to patches of the large image.
+Because the batch is last, y and dx are one product over all positions of all images,
+and no axis is moved. (W in a product is the weight matrix; in a shape it is the width.)
 """
 
 from . import checks
 from .backend import namespace
 from .layer import Layer, uniform_parameters
-from .patches import col2im, conv_size, im2col, transposed_size
+from .patches import col2im, im2col, transposed_size
 
 
 def product(matrix, a):
-    """matrix (R, K) times a (K, H, W, N), at every position of every image: (R, H, W, N)."""
+    """Multiply matrix (R, K) by a (K, H, W, N) at every position: (R, H, W, N)."""
     xp = namespace(a)
-    return xp.reshape(matrix @ xp.reshape(a, (a.shape[0], -1)), (-1, *a.shape[1:]))
+    y = matrix @ xp.reshape(a, (a.shape[0], -1))
+    return xp.reshape(y, (-1, *a.shape[1:]))
 
 
 def outer_sum(a, b):
-    """a b^T, for a (R, H, W, N) and b (K, H, W, N): summed over positions and images, (R, K).
+    """Return a bᵀ for a (R, H, W, N) and b (K, H, W, N), summed over H, W, N: (R, K).
 
-    A small result of very long rows is slow in many libraries. So one product a row of the image, and their sum.
+    BLAS libraries are often slow when the result is small and the inner dimension is
+    very long, so we form one product per image row and sum them.
     """
     xp = namespace(a)
-    a = xp.permute_dims(xp.reshape(a, (*a.shape[:2], -1)), (1, 2, 0))  # (H, W*N, R)
-    b = xp.permute_dims(xp.reshape(b, (*b.shape[:2], -1)), (1, 0, 2))  # (H, K, W*N)
+    a = xp.reshape(a, (*a.shape[:2], -1))
+    b = xp.reshape(b, (*b.shape[:2], -1))
+    a = xp.permute_dims(a, (1, 2, 0))  # (H, W*N, R)
+    b = xp.permute_dims(b, (1, 0, 2))  # (H, K, W*N)
     return xp.sum(b @ a, axis=0).T  # (H, K, R) -> (K, R) -> (R, K)
 
 
 class _Convolution(Layer):
-    """What both share. kernel_size, stride, padding: an int, or a pair (height, width). weight_channels: the weight's,
-    those of the small image first.
+    """What Conv2d and ConvTranspose2d share.
+
+    kernel_size, stride, padding: an int, or a pair (height, width).
     """
 
-    def __init__(
-        self,
-        in_channels,
-        out_channels,
-        weight_channels,
-        kernel_size,
-        stride,
-        padding,
-        dtype,
-        seed,
-    ):
+    def __init__(self, in_channels, out_channels, kernel_size, stride, padding):
         self.in_channels = checks.integer("in_channels", in_channels, at_least=1)
         self.out_channels = checks.integer("out_channels", out_channels, at_least=1)
         self.kernel_size = checks.pair("kernel_size", kernel_size, at_least=1)
-        self.stride, self.padding = (
-            checks.pair("stride", stride, at_least=1),
-            checks.pair("padding", padding, at_least=0),
-        )
-        self.geometry = self.kernel_size, self.stride, self.padding
-        self.weight, self.bias = uniform_parameters(
-            (*weight_channels, *self.kernel_size), out_channels, dtype, seed
-        )
+        self.stride = checks.pair("stride", stride, at_least=1)
+        self.padding = checks.pair("padding", padding, at_least=0)
+
+    def geometry(self):
+        return self.kernel_size, self.stride, self.padding
 
     def matrix(self):
-        """W: the weight as a matrix, a row for each channel of the small image."""
-        return namespace(self.weight.data).reshape(
-            self.weight.data, (self.weight.data.shape[0], -1)
-        )
+        """Return W, the weight as a matrix: one row per channel of the small image."""
+        xp = namespace(self.weight.data)
+        return xp.reshape(self.weight.data, (self.weight.data.shape[0], -1))
 
     def store_gradients(self, dy, dW):
-        self.weight.grad = namespace(dy).reshape(dW, self.weight.data.shape)
-        self.bias.grad = namespace(dy).sum(
+        xp = namespace(dy)
+        self.weight.grad = xp.reshape(dW, self.weight.data.shape)
+        self.bias.grad = xp.sum(
             dy, axis=(1, 2, 3)
-        )  # the bias was added at every position of every image
+        )  # the bias is used at every position
 
 
 class Conv2d(_Convolution):
-    """Convolution (not flipping the kernel, as in all of deep learning), x (C, H, W, N) -> y (O, OH, OW, N):
+    """Convolution without flipping the kernel: x (C, H, W, N) -> y (O, OH, OW, N).
 
-        y[o, a, b, n] = bias[o] + sum_{c,i,j} weight[o, c, i, j] x[c, a*sh + i - ph, b*sw + j - pw, n]
+        y[o, a, b, n] = bias[o]
+            + Σ_cij weight[o, c, i, j] x[c, a*sh + i - ph, b*sw + j - pw, n]
 
-    weight: (O, C, kh, kw), bias: (O,). OH = (H + 2 ph - kh) // sh + 1, OW likewise. seed: as Linear's. forward raises
-    ValueError for a kernel larger than the padded image.
+    weight: (O, C, kh, kw), bias: (O,). OH = (H + 2 ph - kh) // sh + 1, OW likewise.
+    seed: as for Linear. forward raises ValueError if the kernel is larger than the
+    padded image.
     """
 
     def __init__(
@@ -103,54 +99,37 @@ class Conv2d(_Convolution):
         dtype="float32",
         seed=None,
     ):
-        channels = out_channels, in_channels
-        super().__init__(
-            in_channels,
-            out_channels,
-            channels,
-            kernel_size,
-            stride,
-            padding,
-            dtype,
-            seed,
-        )
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding)
+        shape = (self.out_channels, self.in_channels, *self.kernel_size)
+        self.weight, self.bias = uniform_parameters(shape, shape[0], dtype, seed)
 
     def forward(self, x):
-        checks.array(
-            "x",
-            x,
-            {"C": self.in_channels, "H": None, "W": None, "N": None},
-            like=self.weight.data,
-        )
-        checks.expect(
-            min(map(conv_size, x.shape[1:3], *self.geometry)) > 0,
-            ValueError,
-            "kernel_size",
-            self.kernel_size,
-            f"at most the image plus twice the padding: x is {tuple(x.shape[1:3])}, padding {self.padding}",
-        )
-        cols = im2col(x, *self.geometry)  # (C*kh*kw, OH, OW, N)
+        checks.array("x", x, (self.in_channels, "H", "W", "N"), like=self.weight.data)
+        cols = im2col(x, *self.geometry())  # (C*kh*kw, OH, OW, N)
         y = product(self.matrix(), cols)  # y = W im2col(x)
         y += self.bias.data[:, None, None, None]
-        return self.keep(y, cols, x.shape)
+        return self.save(y, cols, x.shape)
 
     def backward(self, dy, input_grad=True):
-        cols, shape = self.kept(dy)
-        self.store_gradients(dy, outer_sum(dy, cols))  # dW = dy im2col(x)^T
-        if input_grad:
-            return col2im(
-                product(self.matrix().T, dy), shape, *self.geometry
-            )  # dx = col2im(W^T dy)
+        cols, shape = self.saved(dy)
+        self.store_gradients(dy, outer_sum(dy, cols))  # dW = dy im2col(x)ᵀ
+        if not input_grad:
+            return None
+        dcols = product(self.matrix().T, dy)
+        return col2im(dcols, shape, *self.geometry())  # dx = col2im(Wᵀ dy)
 
 
 class ConvTranspose2d(_Convolution):
-    """Transposed convolution, x (C, H, W, N) -> y (O, OH, OW, N): every pixel of x adds its patch to y,
+    """Transposed convolution: x (C, H, W, N) -> y (O, OH, OW, N).
 
-        y[o, a*sh + i - ph, b*sw + j - pw, n] += sum_c weight[c, o, i, j] x[c, a, b, n]        (and bias[o] once)
+    Every pixel of x adds its patch to y, and the bias is added once:
 
-    weight: (C, O, kh, kw), bias: (O,). OH = (H-1) sh - 2 ph + kh + output_padding, OW likewise. output_padding, below
-    the stride, chooses among the sizes that a Conv2d would shrink to H. It adds rows below and columns at the right:
-    the first ph (pw) of them get what the padding had cut off the last patches, the others are just the bias.
+        y[o, a*sh + i - ph, b*sw + j - pw, n] += Σ_c weight[c, o, i, j] x[c, a, b, n]
+
+    weight: (C, O, kh, kw), bias: (O,). OH = (H - 1) sh - 2 ph + kh + output_padding, OW
+    likewise. A strided Conv2d shrinks several sizes to the same H. output_padding, which
+    must be less than the stride, selects one of them by adding rows at the bottom and
+    columns at the right. forward raises ValueError if the padding leaves no pixel.
     """
 
     def __init__(
@@ -165,57 +144,27 @@ class ConvTranspose2d(_Convolution):
         dtype="float32",
         seed=None,
     ):
-        channels = in_channels, out_channels
-        super().__init__(
-            in_channels,
-            out_channels,
-            channels,
-            kernel_size,
-            stride,
-            padding,
-            dtype,
-            seed,
-        )
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding)
         self.output_padding = checks.pair("output_padding", output_padding, at_least=0)
-        checks.expect(
-            all(extra < step for extra, step in zip(self.output_padding, self.stride)),
-            ValueError,
-            "output_padding",
-            self.output_padding,
-            f"below the stride {self.stride}",
-        )
+        checks.less("output_padding", self.output_padding, "stride", self.stride)
+        shape = (self.in_channels, self.out_channels, *self.kernel_size)
+        self.weight, self.bias = uniform_parameters(shape, shape[1], dtype, seed)
 
     def forward(self, x):
-        checks.array(
-            "x",
-            x,
-            {"C": self.in_channels, "H": None, "W": None, "N": None},
-            like=self.weight.data,
+        checks.array("x", x, (self.in_channels, "H", "W", "N"), like=self.weight.data)
+        OH, OW = map(
+            transposed_size, x.shape[1:3], *self.geometry(), self.output_padding
         )
-        size = tuple(
-            map(transposed_size, x.shape[1:3], *self.geometry, self.output_padding)
-        )
-        checks.expect(
-            min(size) > 0,
-            ValueError,
-            "padding",
-            self.padding,
-            f"less: the output would be {size}",
-        )
-        cols = product(
-            self.matrix().T, x
-        )  # (O*kh*kw, H, W, N): every pixel spread over its patch
-        y = col2im(
-            cols, (self.out_channels, *size, x.shape[-1]), *self.geometry
-        )  # y = col2im(W^T x)
+        cols = product(self.matrix().T, x)  # (O*kh*kw, H, W, N)
+        shape = (self.out_channels, OH, OW, x.shape[-1])
+        y = col2im(cols, shape, *self.geometry())  # y = col2im(Wᵀ x)
         y += self.bias.data[:, None, None, None]
-        return self.keep(y, x)
+        return self.save(y, x)
 
     def backward(self, dy, input_grad=True):
-        (x,) = self.kept(dy)
-        cols = im2col(
-            dy, *self.geometry
-        )  # (O*kh*kw, H, W, N): the patch of dy that each pixel of x was spread over
-        self.store_gradients(dy, outer_sum(x, cols))  # dW = x im2col(dy)^T
-        if input_grad:
-            return product(self.matrix(), cols)  # dx = W im2col(dy)
+        (x,) = self.saved(dy)
+        dcols = im2col(dy, *self.geometry())  # (O*kh*kw, H, W, N)
+        self.store_gradients(dy, outer_sum(x, dcols))  # dW = x im2col(dy)ᵀ
+        return (
+            product(self.matrix(), dcols) if input_grad else None
+        )  # dx = W im2col(dy)

@@ -1,42 +1,57 @@
-"""Where a training went wrong: the first place that made an infinite value or one that is not a number."""
+"""Where a training went wrong: the first infinite value, or the first NaN."""
+
+import numpy as np
 
 from .backend import namespace
-from .models import batch_first, batch_last
+from .layer import Parameter
 
 
-def _step(training, x, target):
-    """A training step, layer by layer: yields (where, in words, and the arrays) for all that it computes, in order."""
-    yield "in the images themselves, before the first layer", x, target
-    chain = [
-        (f"{name} ({type(layer).__name__})", layer)
-        for name, layer in training.model.leaves()
-    ]
-    y = batch_last(x)
-    for what, layer in chain:
-        y = layer.forward(y)
-        yield f"in the output of {what}", y
-    yield "in the loss", training.loss.forward(batch_first(y), target)
-    dy = batch_last(training.loss.backward())
-    for what, layer in reversed(chain):
-        dy = layer.backward(dy)
-        yield (
-            f"in a gradient that {what} computed",
-            dy,
-            *(p.grad for p in layer.parameters()),
-        )
-    training.optimizer.step()
-    yield (
-        "in the weights after Adam's step",
-        *(p.data for p in training.model.parameters()),
-    )
+def _note(found, where, *arrays):
+    """Add `where` to `found` if an array is not finite."""
+    for array in arrays:
+        if array is not None:
+            xp = namespace(array)
+            if not bool(xp.all(xp.isfinite(array))):
+                found.append(where)
 
 
-def first_nonfinite(training, batches):
-    """Train on `batches` again; in a sentence, where the first value appeared that is not finite."""
-    for number, (x, target) in enumerate(batches, 1):
-        for where, *arrays in _step(training, x, target):
-            if not all(
-                bool(namespace(a).all(namespace(a).isfinite(a))) for a in arrays
-            ):
-                return f"It began in batch {number} of the training images, {where}."
-    return "It did not come back in a replay of the training images: it began with the test images, or by rounding."
+def _watch(name, layer, found):
+    """Make forward and backward of a layer, or a loss, note non-finite results."""
+    kind = f"{name} ({type(layer).__name__})"
+    forward, backward = layer.forward, layer.backward
+
+    def watched_forward(*arguments):
+        y = forward(*arguments)
+        _note(found, f"in the output of {kind}", y)
+        return y
+
+    def watched_backward(*arguments, **options):
+        dx = backward(*arguments, **options)
+        gradients = [p.grad for p in vars(layer).values() if isinstance(p, Parameter)]
+        _note(found, f"in a gradient computed by {kind}", dx, *gradients)
+        return dx
+
+    layer.forward = watched_forward
+    layer.backward = watched_backward
+
+
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # this looks for them
+def first_nonfinite(training, train_images):
+    """Repeat the epoch that diverged; say in a sentence where that began.
+
+    training: a Training in the state before that epoch; it cannot be used afterwards.
+    train_images: (M, 28, 28), uint8, a NumPy array.
+    """
+    found = []
+    for name, layer in [*training.model.named_layers(), ("loss", training.loss)]:
+        _watch(name, layer, found)
+    training.model.train()
+    pixels = training.backend.from_numpy(train_images)
+    epoch = len(training.history) + 1
+    for number, (x, target) in enumerate(training.train_batches(pixels, epoch), 1):
+        _note(found, "in the images themselves, before the first layer", x, target)
+        training.train_step(x, target)
+        _note(found, "in the weights after Adam's step", *training.weights().values())
+        if found:
+            return f"It began in batch {number} of the training images, {found[0]}."
+    return "The training images do not show it: it began in the test images."

@@ -1,135 +1,164 @@
 """What every layer shares: its parameters, their names, and where they live.
 
-For any v write dv for dL/dv, the rate at which the loss L changes with v. A layer is a function y = f(x; w) that also
-answers the one question of backpropagation: given dy, what are dx and dw? By the chain rule:
+For any value v, write dv for dL/dv: how much the loss L changes when v changes a
+little. A layer is a function y = f(x; w) with parameters w. Backpropagation asks each
+layer one question: given dy, what are dx and dw? The chain rule answers it:
 
-    forward(x)      computes y, and keeps what the derivative will need
-    backward(dy)    multiplies dy by the derivative: stores dw, returns dx
-                    (model.backward(dy, input_grad=False) tells its first layer, which may then skip dx and return None)
+    forward(x)     computes y, and saves the values that backward needs
+    backward(dy)   multiplies dy by the derivative: stores dw, returns dx
 
-dy always has y's shape, dx x's. Layers work batch last: images are (C, H, W, N), vectors (features, N); only a whole
-autoencoder takes its batch first. A layer writes only into arrays that it made in that call; what it returns is the
-caller's (Flatten's and Unflatten's is a view of what they were given). backward belongs to the latest forward, which may
-have kept x itself: do not change x in between. In the code, host is NumPy, and xp = namespace(x) the library that made
-x: NumPy, or CuPy on a GPU (backend.py).
+dy has the shape of y, and dx has the shape of x. model.backward(dy, input_grad=False)
+tells the first layer that its dx is not needed; it may skip that work and return None.
+
+Layers take the batch last: images are (C, H, W, N), vectors are (features, N). Only a
+whole autoencoder takes the batch first.
+
+A layer never modifies its arguments, nor an array it has returned. (Flatten and
+Unflatten return a view of their argument.) backward refers to the most recent forward
+and may hold a reference to x, so do not modify x in between.
+
+In the code, np is NumPy on the host, that is, in main memory. xp = namespace(x) is the
+library that made x: NumPy, or CuPy on a GPU (backend.py).
 """
 
+from math import prod
+from textwrap import indent
+
 from . import checks
-from .backend import backend_of, choose, host, to_numpy
+from .backend import backend_of, get_backend, to_numpy
 
 
 class Parameter:
-    """An array a layer owns. data: its values. grad: dL/d(data) after a backward; the next overwrites it. trainable is
-    False for what is only remembered and never learnt: batch norm's running statistics.
+    """An array that belongs to a layer, and its gradient.
+
+    data: the values. grad: dL/d(data) after a backward; the next backward overwrites it.
+    trainable: False for values that are stored but not learned, such as batch norm's
+    running statistics.
     """
 
     def __init__(self, data, trainable=True):
-        self.data, self.trainable, self.grad = data, trainable, None
+        self.data = data
+        self.trainable = trainable
+        self.grad = None
 
 
 def uniform_parameters(shape, bias_size, dtype, seed):
-    """A new weight of `shape` and its bias, uniform in +-1/sqrt(fan_in), PyTorch's default. fan_in is the product of all
-    axes but the first; for Linear and Conv2d the number of terms in a sum, which is then of order one, however wide.
+    """Return a new weight and bias, uniform in +-1/sqrt(fan_in), as PyTorch does.
+
+    fan_in is the product of all axes but the first. For Linear and Conv2d that is the
+    number of terms in each output's sum. Dividing by its square root keeps that sum
+    near 1, however wide the layer is.
     """
-    dtype, rng, bound = (
-        checks.dtype(dtype),
-        checks.generator(seed),
-        host.prod(shape[1:]) ** -0.5,
-    )
-    return [
-        Parameter(rng.uniform(-bound, bound, size).astype(dtype))
-        for size in (shape, (bias_size,))
-    ]
+    dtype = checks.dtype(dtype)
+    rng = checks.generator(seed)
+    checks.volume("weight", shape)
+    bound = prod(shape[1:]) ** -0.5
+    weight = rng.uniform(-bound, bound, shape).astype(dtype)
+    bias = rng.uniform(-bound, bound, bias_size).astype(dtype)
+    return Parameter(weight), Parameter(bias)
 
 
 class Layer:
-    """A function with a derivative. Subclasses define forward(x) and backward(dy, input_grad=True), and hold Parameters."""
+    """A function with a derivative.
 
-    training, _kept = True, None
+    A subclass defines forward(x) and backward(dy, input_grad=True), and holds Parameters.
+    """
 
-    def keep(self, y, *what):
-        """Keep `what` backward needs, until the next forward, and the form of y, which dy must have; returns y."""
-        self._kept = y.shape, (backend_of(y), y.dtype), what
+    training = True
+    _saved = None
+
+    def __call__(self, x):
+        """Return self.forward(x)."""
+        return self.forward(x)
+
+    def __repr__(self):
+        parts = [
+            f"{name}={v}" for name, v in vars(self).items() if type(v) in (int, tuple)
+        ]
+        layers = [f"{n}: {c!r}" for n, c in self.children() if isinstance(c, Layer)]
+        if layers:
+            parts = ["\n" + indent("\n".join(parts + layers), "    ") + "\n"]
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+    def save(self, y, *arrays):
+        """Save `arrays` for backward, and the shape, dtype and backend of y; return y."""
+        self._saved = [y.shape, (backend_of(y), y.dtype), arrays]
         return y
 
-    def kept(self, dy):
-        """What the latest forward kept. Raises ValueError before a forward and for a dy of another shape than its y,
-        TypeError for another dtype or library.
+    def saved(self, dy):
+        """Return the arrays that the most recent forward saved.
+
+        Raises ValueError before a forward, and if dy does not have the shape of y;
+        TypeError if dy has another dtype or comes from another library.
         """
-        if self._kept is None:
-            raise ValueError(
-                f"{type(self).__name__}: backward before forward; call forward(x) first"
-            )
-        shape, like, what = self._kept
+        if self._saved is None:
+            name = type(self).__name__
+            raise ValueError(f"{name}: backward before forward; call forward(x) first")
+        shape, like, arrays = self._saved
         checks.array("dy", dy, shape, like)
-        return what
+        return arrays
 
     def children(self):
-        """(name, Parameter or Layer) for each this layer holds, in the order they were made."""
+        """Return (name, Parameter or Layer) for each attribute that is one, in order."""
+        kinds = (Parameter, Layer)
         return [
-            (name, value)
-            for name, value in vars(self).items()
-            if isinstance(value, (Parameter, Layer))
+            (n, child) for n, child in vars(self).items() if isinstance(child, kinds)
         ]
 
-    def leaves(self):
-        """(dotted name, Layer) for each layer in here that holds no others, in order; itself if it holds none."""
-        inner = [
-            (name, child.leaves())
-            for name, child in self.children()
-            if isinstance(child, Layer)
-        ]
-        return [
-            (f"{name}.{rest}".rstrip("."), leaf)
-            for name, found in inner
-            for rest, leaf in found
-        ] or [("", self)]
+    def _inside(self):
+        """Yield (dotted name, Parameter or Layer) for all children, at every depth."""
+        for name, child in self.children():
+            yield name, child
+            if isinstance(child, Layer):
+                for rest, inner in child._inside():
+                    yield f"{name}.{rest}", inner
+
+    def named_layers(self):
+        """Return (dotted name, Layer) for each layer in here that holds no other layer."""
+        found = [(n, c) for n, c in self._inside() if isinstance(c, Layer)]
+        outer = {name.rpartition(".")[0] for name, _ in found}
+        return [(name, layer) for name, layer in found if name not in outer]
 
     def named_parameters(self):
-        """(dotted name, Parameter) for all of them, running statistics included: PyTorch's state_dict names."""
-        for name, child in self.children():
-            inner = (
-                [("", child)]
-                if isinstance(child, Parameter)
-                else child.named_parameters()
-            )
-            yield from ((f"{name}.{rest}".rstrip("."), p) for rest, p in inner)
+        """Return (dotted name, Parameter) for all, running statistics included.
+
+        The names are those of PyTorch's state_dict. Raises ValueError if a layer or a
+        parameter appears twice.
+        """
+        everything = checks.distinct(self._inside())
+        return [(name, p) for name, p in everything if isinstance(p, Parameter)]
 
     def parameters(self):
-        """The trainable Parameters, for an optimiser."""
+        """Return the trainable Parameters, for an optimiser."""
         return [p for _, p in self.named_parameters() if p.trainable]
 
-    def gradients(self):
-        """{name: dL/d(parameter)} of the latest backward, as NumPy arrays. Raises ValueError before the first."""
-        if any(p.grad is None for p in self.parameters()):
-            raise ValueError(
-                f"{type(self).__name__}: gradients before backward; call forward(x), then backward(dy)"
-            )
-        return {
-            name: to_numpy(p.grad) for name, p in self.named_parameters() if p.trainable
-        }
-
     def state_dict(self):
-        """{name: values} of all parameters and running statistics, as NumPy arrays (copies)."""
+        """Return {name: values} of all parameters and running statistics, as copies."""
         return {name: to_numpy(p.data) for name, p in self.named_parameters()}
 
     def load_state_dict(self, state):
-        """Take over the values in `state`, {name: array}; num_batches_tracked is ignored: we do not count batches. Raises
-        TypeError or ValueError, before anything is changed, if a name is missing or unknown or an array unfit.
+        """Load the values in `state`, {name: NumPy array}.
+
+        PyTorch's num_batches_tracked is ignored. Raises TypeError or ValueError, before
+        anything is changed, if a name is missing or unknown or an array does not fit.
         """
         state = checks.state(state, self)
         for name, p in self.named_parameters():
             p.data = backend_of(p.data).from_numpy(state[name])
 
     def to(self, backend):
-        """Move all parameters to a backend, by its name ("auto", "numpy", "cupy", a registered one); returns self."""
-        device, _ = choose(backend)
+        """Move all parameters to the backend of that name; return self."""
+        device, _ = get_backend(backend)
         for _, p in self.named_parameters():
-            p.data, p.grad = device.from_numpy(to_numpy(p.data)), None
+            p.data = device.from_numpy(to_numpy(p.data))
+            p.grad = None
         return self
 
     def train(self, mode=True):
-        """Training mode, here and in every layer within; returns self. Batch norm differs between the two modes."""
+        """Set training mode in this layer and all layers inside; return self.
+
+        Batch norm is the only layer here that behaves differently in the two modes.
+        """
         self.training = mode
         for _, child in self.children():
             if isinstance(child, Layer):
@@ -137,5 +166,5 @@ class Layer:
         return self
 
     def eval(self):
-        """Evaluation mode; returns self."""
+        """Set evaluation mode; return self."""
         return self.train(False)

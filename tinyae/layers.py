@@ -1,11 +1,14 @@
-"""The layers without geometry: Linear, ReLU, Sigmoid, Flatten, Unflatten. Each is a formula and its derivative.
+"""Linear, ReLU, Sigmoid, Flatten and Unflatten: each is a formula and its derivative.
 
-What is used several times gets the sum of what comes back from its uses: that, and the chain rule, is behind every
-derivative here. For a matrix product, Y = W X, and for a function applied entry by entry, y = f(x), it gives
+Every derivative in this package rests on the chain rule and one more rule: if a value
+is used several times, its gradient is the sum of the gradients from all its uses. For
+a matrix product Y = W X, and for a function y = f(x) applied entry by entry, that gives
 
-    dX = W^T dY           x_k is in every y_i = sum_k W_ik x_k, with weight W_ik, so dx_k = sum_i W_ik dy_i
-    dW = dY X^T           W_ik is used once for every image of the batch, so what comes back is added
-    dx = dy * f'(x)       each x moves only its own y
+    dX = Wᵀ dY           x_k is in every y_i = Σ_k W_ik x_k with weight W_ik,
+                         so dx_k = Σ_i W_ik dy_i
+    dW = dY Xᵀ           W_ik is used once for every image of the batch, so its
+                         gradients are added over the batch
+    dx = dy * f'(x)      each x changes only its own y
 """
 
 from math import inf, prod
@@ -16,80 +19,93 @@ from .layer import Layer, uniform_parameters
 
 
 class Linear(Layer):
-    """y = W x + b, for x (in_features, N) -> y (out_features, N):    dx = W^T dy    dW = dy x^T    db = sum_n dy
+    """The affine map y = W x + b, for x (in_features, N) -> y (out_features, N).
 
-    weight: (out_features, in_features), bias: (out_features,). seed: for their first values, an int or a Generator.
+        dx = Wᵀ dy        dW = dy xᵀ        db = Σ_n dy
+
+    weight: (out_features, in_features), bias: (out_features,). seed: for the initial
+    values, an int or a NumPy Generator; None draws one.
     """
 
     def __init__(self, in_features, out_features, *, dtype="float32", seed=None):
         self.in_features = checks.integer("in_features", in_features, at_least=1)
         self.out_features = checks.integer("out_features", out_features, at_least=1)
-        self.weight, self.bias = uniform_parameters(
-            (out_features, in_features), out_features, dtype, seed
-        )
+        shape = (self.out_features, self.in_features)
+        self.weight, self.bias = uniform_parameters(shape, shape[0], dtype, seed)
 
     def forward(self, x):
-        checks.array(
-            "x", x, {"in_features": self.in_features, "N": None}, like=self.weight.data
-        )
+        checks.array("x", x, (self.in_features, "N"), like=self.weight.data)
         y = self.weight.data @ x
         y += self.bias.data[:, None]
-        return self.keep(y, x)
+        return self.save(y, x)
 
     def backward(self, dy, input_grad=True):
-        (x,) = self.kept(dy)
+        (x,) = self.saved(dy)
+        xp = namespace(dy)
         self.weight.grad = dy @ x.T
-        self.bias.grad = namespace(dy).sum(dy, axis=1)
+        self.bias.grad = xp.sum(dy, axis=1)
         return self.weight.data.T @ dy if input_grad else None
 
 
 class ReLU(Layer):
-    """y = max(x, 0), with slope 1 where x > 0 and 0 elsewhere (at the kink, where there is none, 0 by convention)."""
+    """The rectifier y = max(x, 0).
+
+    Its slope is 1 where x > 0 and 0 elsewhere. At the kink, x = 0, there is no slope; by
+    convention it is 0.
+    """
 
     def forward(self, x):
         checks.array("x", x)
-        return self.keep(
-            namespace(x).clip(x, 0.0, inf), x > 0
-        )  # max(x, 0), in the standard's words
+        xp = namespace(x)
+        return self.save(xp.clip(x, 0.0, inf), x > 0)  # clip: the standard's max(x, 0)
 
     def backward(self, dy, input_grad=True):
-        (positive,) = self.kept(dy)
-        dx = namespace(dy).astype(positive, dy.dtype)  # the slope, 1 or 0
+        (positive,) = self.saved(dy)
+        xp = namespace(dy)
+        dx = xp.astype(positive, dy.dtype)  # the slope, 1 or 0
         dx *= dy
         return dx
 
 
 class Sigmoid(Layer):
-    """y = 1 / (1 + exp(-x)): squeezes any number into (0, 1), with slope exp(-x) / (1 + exp(-x))^2 = y (1 - y): at most
-    1/4, and next to nothing at both ends, where a saturated sigmoid passes hardly any gradient on.
+    """The logistic function y = 1 / (1 + exp(-x)), which maps any number into (0, 1).
+
+        slope = exp(-x) / (1 + exp(-x))² = y (1 - y)
+
+    The slope is at most 1/4 and close to 0 at both ends, so a saturated sigmoid passes
+    on almost no gradient.
     """
 
     def forward(self, x):
         checks.array("x", x)
-        y = 1 / (
-            1 + namespace(x).exp(-namespace(x).clip(x, -80.0, inf))
-        )  # exp(89) overflows float32
-        return self.keep(y, y * (1 - y))
+        xp = namespace(x)
+        y = 1 / (1 + xp.exp(-xp.clip(x, -80.0, inf)))  # exp(89) overflows float32
+        return self.save(y, y * (1 - y))
 
     def backward(self, dy, input_grad=True):
-        (slope,) = self.kept(dy)
+        (slope,) = self.saved(dy)
         return slope * dy
 
 
 class Flatten(Layer):
-    """(C, H, W, N) -> (C*H*W, N): images to vectors. The same numbers, so backward only shapes them back."""
+    """Reshape images (C, H, W, N) into vectors (C*H*W, N); backward reshapes back."""
 
     def forward(self, x):
-        checks.array("x", x, {"C": None, "H": None, "W": None, "N": None})
-        return self.keep(namespace(x).reshape(x, (-1, x.shape[-1])), x.shape)
+        checks.array("x", x, ("C", "H", "W", "N"))
+        xp = namespace(x)
+        return self.save(xp.reshape(x, (-1, x.shape[-1])), x.shape)
 
     def backward(self, dy, input_grad=True):
-        (shape,) = self.kept(dy)
-        return namespace(dy).reshape(dy, shape)
+        (shape,) = self.saved(dy)
+        xp = namespace(dy)
+        return xp.reshape(dy, shape)
 
 
 class Unflatten(Flatten):
-    """(C*H*W, N) -> (C, H, W, N), for unflattened_size = (C, H, W): vectors to images, with the same backward."""
+    """Reshape vectors (C*H*W, N) into images (C, H, W, N); backward reshapes back.
+
+    unflattened_size: (C, H, W).
+    """
 
     def __init__(self, unflattened_size):
         self.unflattened_size = checks.several(
@@ -102,7 +118,7 @@ class Unflatten(Flatten):
         )
 
     def forward(self, x):
-        checks.array("x", x, {"C*H*W": prod(self.unflattened_size), "N": None})
-        return self.keep(
-            namespace(x).reshape(x, (*self.unflattened_size, x.shape[-1])), x.shape
-        )
+        checks.array("x", x, (prod(self.unflattened_size), "N"))
+        xp = namespace(x)
+        y = xp.reshape(x, (*self.unflattened_size, x.shape[-1]))
+        return self.save(y, x.shape)

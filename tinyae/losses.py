@@ -1,4 +1,4 @@
-"""The loss: one number that says how far the output is from what it should be."""
+"""The mean squared error loss: one number for how far the output is from the target."""
 
 from math import prod
 
@@ -7,23 +7,30 @@ from .backend import namespace
 
 
 class MSELoss:
-    """Mean squared error over all K entries: L = 1/K sum (y - target)^2, so dL/dy = 2 (y - target) / K."""
+    """Mean squared error over all K entries: L = 1/K Σ (y - target)².
+
+    dL/dy = 2 (y - target) / K
+    """
 
     _difference = None
 
     def forward(self, y, target):
-        """L for y and target of one shape: a 0-d array, left on their device: to read it would make a GPU wait."""
+        """Return L, for y and target of the same shape.
+
+        L is a 0-d array on their device; it is not read back, because that would make a
+        GPU wait.
+        """
         checks.array("y", y)
         checks.array("target", target, tuple(y.shape), like=y)
+        xp = namespace(y)
         self._difference = y - target
-        return namespace(y).asarray(
-            namespace(y).mean(self._difference * self._difference)
-        )  # NumPy's mean is a scalar
+        squares = self._difference * self._difference
+        return xp.asarray(xp.mean(squares))  # asarray: NumPy's mean is a scalar
 
     def backward(self):
-        """dL/dy, of y's shape. Raises ValueError before a forward."""
+        """Return dL/dy, of the shape of y. Raises ValueError before a forward."""
         if self._difference is None:
             raise ValueError(
-                "MSELoss: backward before forward; call forward(y, target) first"
+                "MSELoss: backward before forward; call forward(...) first"
             )
         return self._difference * (2 / prod(self._difference.shape))

@@ -9,18 +9,25 @@ from .layers import Flatten, Linear, ReLU, Sigmoid, Unflatten
 
 
 class Sequential(Layer):
-    """Layers one after the other: forward goes through them, backward through them in reverse. That is the chain rule.
-    Give the layers one by one, and they are named "0", "1", ...; or one dict {name: layer}, in order.
+    """Layers one after the other.
+
+    forward runs them in order and backward in reverse order, which is the chain rule.
+    Pass the layers one by one, and they are named "0", "1", ...; or pass one dict
+    {name: layer}. Raises ValueError if there is none or if one appears twice.
     """
 
     def __init__(self, *layers):
-        named = (
-            layers[0]
-            if len(layers) == 1 and isinstance(layers[0], dict)
-            else dict(enumerate(layers))
-        )
-        self.layers = checks.layers(
-            {str(name): layer for name, layer in named.items()}, Layer
+        if len(layers) == 1 and isinstance(layers[0], dict):
+            (layers,) = layers
+        else:
+            layers = {str(number): layer for number, layer in enumerate(layers)}
+        self.layers = checks.layers(layers, Layer)
+        self.named_parameters()  # raises if a layer appears twice
+
+    def __getitem__(self, key):
+        """Return a layer by its number or its name."""
+        return (
+            self.layers[key] if isinstance(key, str) else [*self.layers.values()][key]
         )
 
     def children(self):
@@ -32,7 +39,7 @@ class Sequential(Layer):
         return x
 
     def backward(self, dy, input_grad=True):
-        """dL/dx; or with input_grad=False None, which spares the first layer that work: nothing lies before it."""
+        """Return dL/dx, or None with input_grad=False, which saves the first layer work."""
         first, *rest = self.layers.values()
         for layer in reversed(rest):
             dy = layer.backward(dy)
@@ -42,81 +49,89 @@ class Sequential(Layer):
 
 def batch_last(x):
     """(N, ...) -> (..., N), a view."""
-    return namespace(x).permute_dims(x, (*range(1, len(x.shape)), 0))
+    xp = namespace(x)
+    return xp.permute_dims(x, (*range(1, len(x.shape)), 0))
 
 
 def batch_first(x):
     """(..., N) -> (N, ...), a view."""
-    return namespace(x).permute_dims(x, (len(x.shape) - 1, *range(len(x.shape) - 1)))
+    xp = namespace(x)
+    return xp.permute_dims(x, (len(x.shape) - 1, *range(len(x.shape) - 1)))
+
+
+IMAGES = ("N", 1, 28, 28)
 
 
 class AnelloAutoencoder(Layer):
-    """Anello's convolutional autoencoder (2022): an image squeezed into latent_dim numbers, its code, and rebuilt.
+    """Anello's convolutional autoencoder (2022).
 
-    Takes and gives images (N, 1, 28, 28), the rebuilt ones in (0, 1); codes are (N, latent_dim). Inside, the batch is
-    last. width: channels after the first convolution; the next two double them (Anello's: 8). seed: as Linear's.
+    An autoencoder is two networks: the encoder squeezes an image into a few numbers, its
+    code, and the decoder rebuilds the image from the code.
+
+    Takes and returns images (N, 1, 28, 28); the rebuilt ones lie in (0, 1). Codes are
+    (N, latent_dim). Inside, the batch is last. width: channels after the first
+    convolution (Anello's: 8); the next two double them. seed: as for Linear.
     """
 
     def __init__(self, latent_dim=4, *, width=8, dtype="float32", seed=None):
-        self.latent_dim, w = (
-            checks.integer("latent_dim", latent_dim, 1),
-            checks.integer("width", width, 1),
+        self.latent_dim = checks.integer("latent_dim", latent_dim, at_least=1)
+        w = checks.integer("width", width, at_least=1)
+        # one generator, so that each layer draws other numbers
+        how = {"dtype": checks.dtype(dtype), "seed": checks.generator(seed)}
+        encoder_cnn = Sequential(  # 1 x 28 x 28; then, for a width of 8,
+            Conv2d(1, w, 3, stride=2, padding=1, **how),  # 8 x 14 x 14
+            ReLU(),
+            Conv2d(w, 2 * w, 3, stride=2, padding=1, **how),  # 16 x 7 x 7
+            BatchNorm2d(2 * w, dtype=dtype),
+            ReLU(),
+            Conv2d(2 * w, 4 * w, 3, stride=2, padding=0, **how),  # 32 x 3 x 3
+            ReLU(),
         )
-        how = {
-            "dtype": checks.dtype(dtype),
-            "seed": checks.generator(seed),
-        }  # one generator, used in order
+        encoder_lin = Sequential(
+            Linear(36 * w, 128, **how),  # 288 -> 128
+            ReLU(),
+            Linear(128, latent_dim, **how),
+        )
+        decoder_lin = Sequential(
+            Linear(latent_dim, 128, **how),
+            ReLU(),
+            Linear(128, 36 * w, **how),  # 128 -> 288
+            ReLU(),
+        )
+        upsample = {"stride": 2, "padding": 1, "output_padding": 1} | how
+        decoder_conv = Sequential(  # 32 x 3 x 3
+            ConvTranspose2d(4 * w, 2 * w, 3, stride=2, **how),  # 16 x 7 x 7
+            BatchNorm2d(2 * w, dtype=dtype),
+            ReLU(),
+            ConvTranspose2d(2 * w, w, 3, **upsample),  # 8 x 14 x 14
+            BatchNorm2d(w, dtype=dtype),
+            ReLU(),
+            ConvTranspose2d(w, 1, 3, **upsample),  # 1 x 28 x 28
+        )
         self.encoder = Sequential(
             {
-                "encoder_cnn": Sequential(  # 1 x 28 x 28, then for a width of 8
-                    Conv2d(1, w, 3, stride=2, padding=1, **how),
-                    ReLU(),  # 8 x 14 x 14
-                    Conv2d(w, 2 * w, 3, stride=2, padding=1, **how),  # 16 x 7 x 7
-                    BatchNorm2d(2 * w, dtype=dtype),
-                    ReLU(),
-                    Conv2d(2 * w, 4 * w, 3, stride=2, padding=0, **how),
-                    ReLU(),
-                ),  # 32 x 3 x 3
-                "flatten": Flatten(),  # 288
-                "encoder_lin": Sequential(
-                    Linear(36 * w, 128, **how), ReLU(), Linear(128, latent_dim, **how)
-                ),
+                "encoder_cnn": encoder_cnn,
+                "flatten": Flatten(),
+                "encoder_lin": encoder_lin,
             }
         )
         self.decoder = Sequential(
             {
-                "decoder_lin": Sequential(
-                    Linear(latent_dim, 128, **how),
-                    ReLU(),
-                    Linear(128, 36 * w, **how),
-                    ReLU(),
-                ),
-                "unflatten": Unflatten((4 * w, 3, 3)),  # 32 x 3 x 3
-                "decoder_conv": Sequential(
-                    ConvTranspose2d(4 * w, 2 * w, 3, stride=2, **how),  # 16 x 7 x 7
-                    BatchNorm2d(2 * w, dtype=dtype),
-                    ReLU(),
-                    ConvTranspose2d(
-                        2 * w, w, 3, stride=2, padding=1, output_padding=1, **how
-                    ),  # 8 x 14 x 14
-                    BatchNorm2d(w, dtype=dtype),
-                    ReLU(),
-                    ConvTranspose2d(
-                        w, 1, 3, stride=2, padding=1, output_padding=1, **how
-                    ),
-                ),  # 1 x 28 x 28
+                "decoder_lin": decoder_lin,
+                "unflatten": Unflatten((4 * w, 3, 3)),
+                "decoder_conv": decoder_conv,
                 "sigmoid": Sigmoid(),
             }
         )
 
     def encode(self, x):
         """Images (N, 1, 28, 28) -> codes (N, latent_dim)."""
-        checks.array("x", x, {"N": None, "channel": 1, "height": 28, "width": 28})
+        checks.array("x", x, IMAGES)
         return batch_first(self.encoder.forward(batch_last(x)))
 
     def decode(self, codes):
         """Codes (N, latent_dim) -> images (N, 1, 28, 28) in (0, 1)."""
-        checks.array("codes", codes, {"N": None, "latent_dim": self.latent_dim})
+        checks.array("codes", codes, ("N", self.latent_dim))
         return batch_first(self.decoder.forward(batch_last(codes)))
 
     def forward(self, x):
@@ -124,7 +139,8 @@ class AnelloAutoencoder(Layer):
         return self.decode(self.encode(x))
 
     def backward(self, dy, input_grad=True):
-        """dL/dx (N, 1, 28, 28) from dy = dL/d(reconstructions); with input_grad=False None, and less work."""
-        checks.array("dy", dy, {"N": None, "channel": 1, "height": 28, "width": 28})
-        dx = self.encoder.backward(self.decoder.backward(batch_last(dy)), input_grad)
+        """Return dL/dx (N, 1, 28, 28), or None with input_grad=False."""
+        checks.array("dy", dy, IMAGES)
+        dcode = self.decoder.backward(batch_last(dy))
+        dx = self.encoder.backward(dcode, input_grad)
         return batch_first(dx) if input_grad else None

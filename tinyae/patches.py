@@ -1,92 +1,102 @@
-"""Patches of an image as the columns of a matrix, and back: all the index arithmetic there is.
+"""The patches of an image as the columns of a matrix, and back: im2col and col2im.
 
-A convolution slides a kernel of kh x kw over the image. Write the patch under the kernel at every position as a
-column, and the sliding sum becomes one matrix product. im2col ("image to columns") gathers those patches:
+A convolution slides a kernel of kh x kw over the image. If the patch under the kernel
+at each position becomes a column, the sliding sum becomes one matrix product. im2col
+("image to columns") gathers these patches:
 
-    cols[c, i, j, a, b, n] = x[c, a*sh + i - ph, b*sw + j - pw, n]      (0 where that is off the image)
+    cols[c, i, j, a, b, n] = x[c, a*sh + i - ph, b*sw + j - pw, n]   (0 off the image)
 
-for channel c, offset (i, j) in the kernel, position (a, b) in the output, image n. It only copies, so it is a linear
-map. Its adjoint (the transpose, seen as a matrix), col2im, sends every entry of cols that was copied from a pixel back to
-it; overlapping patches copied the same pixel several times, so what comes back is ADDED, beginning from 0:
+for channel c, offset (i, j) in the kernel, output position (a, b) and image n. im2col
+only copies, so it is a linear map. Its adjoint (its transpose, if we write the map as a
+matrix) is col2im. col2im sends every entry of cols back to the pixel it was copied
+from. Overlapping patches contain the same pixel several times, so col2im ADDS:
 
-    x[c, a*sh + i - ph, b*sw + j - pw, n] += cols[c, i, j, a, b, n]
+    x[c, a*sh + i - ph, b*sw + j - pw, n] += cols[c, i, j, a, b, n]   (x starts at 0)
 
-Both loop over the kh*kw offsets only, and move whole blocks of images: N is the last axis, and every copy runs along it.
+Both functions loop only over the kh*kw offsets. In each turn they move a whole block of
+images: N is the last axis, so the innermost run of every copy is as long as the batch.
 
-Letters, here and in every file: N images in the batch, C channels in, O channels out, H and W the height and width
-of an image, OH and OW of the output, kh, kw of the kernel, sh, sw of the stride, ph, pw of the padding.
+Letters, here and in every file: N images in the batch, C channels in, O channels out,
+H and W the height and width of an image, OH and OW those of the output, kh and kw those
+of the kernel; sh and sw are the strides, ph and pw the padding.
 """
 
 from functools import cache
 
+from . import checks
 from .backend import namespace, zeros
 
 
 def conv_size(size, kernel, stride, padding):
-    """How many positions a kernel takes along an axis of `size` pixels: one every `stride`, as long as it fits."""
-    return (size + 2 * padding - kernel) // stride + 1
+    """Return how many positions a kernel takes along an axis of `size` pixels.
+
+    Raises ValueError if it takes none.
+    """
+    positions = (size + 2 * padding - kernel) // stride + 1
+    room = f"at most {size + 2 * padding}: {size} pixels + 2 * padding {padding}"
+    checks.expect(positions > 0, ValueError, "kernel_size", kernel, room)
+    return positions
 
 
 def transposed_size(size, kernel, stride, padding, output_padding):
-    """The size of which a convolution makes `size`. The division above forgets a remainder below `stride`, so `stride`
-    different sizes would do: output_padding says which.
+    """Return the input size for which conv_size returns `size`.
+
+    conv_size rounds down, so `stride` different sizes qualify; output_padding selects
+    one. Raises ValueError if no pixel is left.
     """
-    return (size - 1) * stride - 2 * padding + kernel + output_padding
+    pixels = (size - 1) * stride - 2 * padding + kernel + output_padding
+    less = f"less: an output of {pixels} pixels would remain"
+    checks.expect(pixels > 0, ValueError, "padding", padding, less)
+    return pixels
 
 
 def _along(size, kernel, stride, padding):
-    """Along one axis, yields (offset, positions, pixels) for each offset in the kernel that meets pixels at all.
+    """Yield (offset, positions, pixels) along one axis for each offset in the kernel.
 
-    Position a meets pixel a*stride + offset - padding, which must lie in [0, size).
+    Position a reads pixel a*stride + offset - padding, which must lie in [0, size).
     """
     for offset in range(kernel):
-        first = max(
-            0, -((offset - padding) // stride)
-        )  # the smallest a with pixel >= 0: a division rounded up
+        # the smallest a whose pixel is >= 0: a division that rounds up
+        first = max(0, -((offset - padding) // stride))
         last = min(
             conv_size(size, kernel, stride, padding) - 1,
             (size - 1 + padding - offset) // stride,
         )
         if first <= last:
             start = first * stride + offset - padding
-            yield (
-                offset,
-                slice(first, last + 1),
-                slice(start, start + (last - first) * stride + 1, stride),
-            )
+            stop = start + (last - first) * stride + 1
+            yield offset, slice(first, last + 1), slice(start, stop, stride)
 
 
-@cache  # it is the same for every batch
+@cache  # the same for every batch
 def links(H, W, kernel_size, stride, padding):
-    """All that im2col copies: [(i, j, positions a, positions b, pixels h, pixels w), ...]."""
-    rows, columns = (
-        list(_along(*axis)) for axis in zip((H, W), kernel_size, stride, padding)
-    )
+    """Return what im2col copies: [(i, j, positions a, b, pixels h, w), ...]."""
+    rows = list(_along(H, kernel_size[0], stride[0], padding[0]))
+    columns = list(_along(W, kernel_size[1], stride[1], padding[1]))
     return [(i, j, a, b, h, w) for i, a, h in rows for j, b, w in columns]
 
 
 def im2col(x, kernel_size, stride, padding):
-    """Every patch of x (C, H, W, N) as a column: a new array (C*kh*kw, OH, OW, N)."""
+    """Return every patch of x (C, H, W, N) as a column: (C*kh*kw, OH, OW, N)."""
+    xp = namespace(x)
     C, H, W, N = x.shape
     OH, OW = map(conv_size, (H, W), kernel_size, stride, padding)
-    cols = zeros(
-        (C, *kernel_size, OH, OW, N), like=x
-    )  # what no pixel is copied to stays 0: the padding
+    cols = zeros((C, *kernel_size, OH, OW, N), like=x)  # the padding stays 0
     for i, j, a, b, h, w in links(H, W, kernel_size, stride, padding):
         cols[:, i, j, a, b, :] = x[:, h, w, :]
-    return namespace(x).reshape(cols, (-1, OH, OW, N))
+    return xp.reshape(cols, (-1, OH, OW, N))
 
 
 def col2im(cols, shape, kernel_size, stride, padding):
-    """The adjoint of im2col: columns (C*kh*kw, OH, OW, N) added up into a new image of `shape` (C, H, W, N)."""
+    """Add columns (C*kh*kw, OH, OW, N) up into a new image of `shape` (C, H, W, N).
+
+    This is the adjoint of im2col.
+    """
+    xp = namespace(cols)
     C, H, W, _ = shape
-    cols = namespace(cols).reshape(cols, (C, *kernel_size, *cols.shape[1:]))
+    cols = xp.reshape(cols, (C, *kernel_size, *cols.shape[1:]))
     x = zeros(shape, like=cols)
     for i, j, a, b, h, w in links(H, W, kernel_size, stride, padding):
-        if (
-            i < stride[0] and j < stride[1]
-        ):  # no offset before this one met these pixels: copying is adding to 0
-            x[:, h, w, :] = cols[:, i, j, a, b, :]
-        else:
-            x[:, h, w, :] += cols[:, i, j, a, b, :]
+        pixels = x[:, h, w, :]  # a view: adding to it changes x
+        pixels += cols[:, i, j, a, b, :]
     return x
