@@ -1,15 +1,24 @@
-"""The data of the lessons: find, verify and read Fashion-MNIST, and the two corruptions of the report.
+"""Load Fashion-MNIST, the data of the lessons, and corrupt its images.
 
-    load_fashion_mnist() -> FashionMNIST     images and labels, wherever they can be found     fashion_mnist.py
-    load_sample() -> FashionMNIST            the tenth of them that is embedded here           make_sample.py
-    GaussianNoise, RandomErasing             corrupt a batch of images                         corruptions.py
-    read_idx, decompress, DataError          the file format, and the one error of them all    idx.py
-    CLASS_NAMES                              what the labels 0 to 9 mean
+    load_fashion_mnist() -> FashionMNIST     images and labels        fashion_mnist.py
+    load_sample() -> FashionMNIST            the embedded tenth       make_sample.py
+    CLASS_NAMES                              what labels 0 to 9 mean  fashion_mnist.py
+    GaussianNoise, SaltAndPepper, Masking    change single pixels     corruptions.py
+    RandomErasing                            paints a box             corruptions.py
+    Mixture                                  one of several           corruptions.py
+    read_idx, decompress, DataError          the file format          idx.py
 
-Read idx.py first, then files.py (what the files must hold), download.py and fashion_mnist.py.
+Read idx.py first, then files.py (what the files must hold), download.py and
+fashion_mnist.py.
 """
 
-from data_tools.corruptions import GaussianNoise, RandomErasing
+from data_tools.corruptions import (
+    GaussianNoise,
+    Masking,
+    Mixture,
+    RandomErasing,
+    SaltAndPepper,
+)
 from data_tools.fashion_mnist import (
     CLASS_NAMES,
     FashionMNIST,
@@ -23,7 +32,10 @@ __all__ = [
     "DataError",
     "FashionMNIST",
     "GaussianNoise",
+    "Masking",
+    "Mixture",
     "RandomErasing",
+    "SaltAndPepper",
     "decompress",
     "load_fashion_mnist",
     "load_sample",

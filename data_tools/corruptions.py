@@ -1,14 +1,20 @@
-"""Two ways to corrupt a batch of images, those of the report: Gaussian noise, and a grey box over some of them.
+"""Corrupt a batch of images in one of five ways, or by a mixture of them.
 
     corruption = GaussianNoise(sigma=0.5)
-    noisy = corruption(images, rng)     # a new array; `images` stays as it was
+    noisy = corruption(images, rng)     # a new array; `images` is not modified
 
-A corruption is a value: it holds its settings and nothing else, and two with the same settings are equal. All chance
-comes from `rng`, so the same generator state gives the same corruption. `rng` is a NumPy Generator, or anything with
-`random(size, dtype)` that gives numbers uniform in [0, 1) on the images' device, as Backend.rng(...) does. From these
-uniform numbers everything else is made here, by formulas on whole arrays; there is no loop over images.
+Corruptions are frozen dataclasses that hold only their settings, so two with the same
+settings are equal. All randomness comes from `rng`: the same generator state gives the
+same corruption. `rng` is a NumPy Generator, or any object whose random(size, dtype)
+returns numbers uniform in [0, 1) on the images' device, as Backend.rng(...) does.
+Everything else is computed from these uniform numbers by formulas on whole arrays;
+there is no loop over images.
 
-Letters: N images of C channels, H rows and W columns.
+Where an amount may be a pair (low, high), each image draws its own amount, uniform
+between the two.
+
+Letters: N images of C channels, H rows and W columns. "Pixel" means one value of one
+channel.
 """
 
 import math
@@ -18,27 +24,32 @@ from tinyae import checks
 from tinyae.backend import backend_of, zeros
 
 
-def _range(name: str, value, most=math.inf) -> tuple[float, float]:
-    """`value` as a pair 0 < low <= high <= most. Raises TypeError if it is no pair of numbers, else ValueError."""
-    low, high = checks.several(
-        name,
-        value,
-        2,
-        "a pair (low, high)",
-        checks.number,
-        low=0,
-        high=most,
-        low_open=True,
-    )
-    if low > high:
-        raise ValueError(
-            f"{name}: got {value!r}, expected (low, high) with low <= high"
-        )
+def _range(name: str, value, **limits) -> tuple[float, float]:
+    """Return `value` as a pair low <= high. Raise TypeError or ValueError otherwise."""
+    form = "a pair (low, high) with low <= high"
+    low, high = checks.several(name, value, 2, form, checks.number, **limits)
+    checks.expect(low <= high, ValueError, name, repr(value), form)
     return low, high
 
 
+def _amount(name: str, value, most=math.inf) -> float | tuple[float, float]:
+    """Return `value`, a number from 0 to `most` or a pair of them, as floats."""
+    check = _range if isinstance(value, (tuple, list)) else checks.number
+    return check(name, value, low=0, high=most)
+
+
+def _finite(name: str, value) -> float:
+    return checks.number(name, value, -math.inf)
+
+
+def _set(corruption, **settings):
+    """Store checked settings: 1 and 1.0, or a list and a tuple, become the same."""
+    for name, value in settings.items():
+        object.__setattr__(corruption, name, value)  # the dataclass is frozen
+
+
 def _checked(images):
-    """The namespace of `images`. Raises TypeError or ValueError if they are not a batch (N, C, H, W) of floats."""
+    """Return the namespace of `images`, which must be floats of shape (N, C, H, W)."""
     xp = backend_of(images, "images").xp
     if images.dtype not in (xp.float32, xp.float64):
         raise TypeError(
@@ -52,73 +63,142 @@ def _checked(images):
 
 
 def _uniform(rng, shape, images):
-    """Numbers uniform in [0, 1), with the dtype and on the device of `images`. Raises TypeError for a wrong `rng`."""
-    expected = "expected a NumPy Generator, or for images on another device their backend's rng(seed, epoch, purpose)"
+    """Draw numbers uniform in [0, 1), of the dtype and on the device of `images`."""
+    expected = (
+        "expected a NumPy Generator, or for images on another device the generator "
+        "that their backend's rng(seed, epoch, purpose) makes"
+    )
     try:
         u = rng.random(shape, dtype=images.dtype)
-    except (
-        AttributeError,
-        TypeError,
-    ) as error:  # a seed, an older kind of generator, a dtype it does not know
+    except (AttributeError, TypeError) as error:  # a seed, an older kind of generator
         raise TypeError(f"rng: got {rng!r}, {expected} ({error})") from error
     if not isinstance(u, backend_of(images).array_type):
         raise TypeError(f"rng: got {rng!r}, which draws on another device, {expected}")
     return u
 
 
+def _per_image(amount, rng, images):
+    """Return `amount`, or for a pair one number for each image, (N, 1, 1, 1)."""
+    if isinstance(amount, float):
+        return amount
+    low, high = amount
+    return low + (high - low) * _uniform(rng, (images.shape[0], 1, 1, 1), images)
+
+
+def _constant(value, images):
+    """Return `value` as an array of one element, because where() wants arrays."""
+    return zeros((1,), like=images) + value
+
+
 @dataclass(frozen=True)
 class GaussianNoise:
-    """Add independent normal noise of mean 0 and standard deviation `sigma` to every value of every image.
+    """Add independent normal noise of mean 0 and standard deviation `sigma`.
 
-    Raises TypeError or ValueError unless sigma is a number, finite and not negative.
+    sigma: a number >= 0, or a pair (low, high), from which each image draws its own.
+    Raises TypeError or ValueError for any other sigma.
 
-    Computers draw uniform numbers; Box and Muller make normal ones from them. Two independent normal numbers are a
-    point (x, y) in the plane. Its direction is uniform in [0, 2 pi), and its squared length, x^2 + y^2, exceeds t
-    with probability exp(-t/2): it is distributed as -2 log u. Hence two uniform numbers u and v give two normal ones:
+    Generators draw uniform numbers; Box and Muller make normal ones from them. Two
+    independent normal numbers are a point (x, y) in the plane. Its direction is uniform
+    in [0, 2π). Its squared length x² + y² exceeds t with probability exp(-t/2), and so
+    does -2 log u. Hence two uniform numbers u and v give two normal ones:
 
-        x = sqrt(-2 log u) cos(2 pi v)        y = sqrt(-2 log u) sin(2 pi v)
+        x = √(-2 log u) cos(2πv)        y = √(-2 log u) sin(2πv)
     """
 
-    sigma: float
+    sigma: float | tuple[float, float]
 
     def __post_init__(self):
-        object.__setattr__(
-            self, "sigma", checks.number("sigma", self.sigma, 0)
-        )  # 1 and 1.0 are one setting, 1.0
+        _set(self, sigma=_amount("sigma", self.sigma))
 
     def __call__(self, images, rng):
-        """images (N, C, H, W), float32 or float64 -> a new array of that shape and dtype.
+        """Corrupt images (N, C, H, W), float32 or float64, into a new array.
 
-        Raises TypeError or ValueError, naming the argument, for other images and for an rng that is no generator.
+        Raises TypeError or ValueError, naming the argument, for other images and for an
+        rng that is no generator.
         """
         xp = _checked(images)
         size = math.prod(images.shape)
-        pairs = _uniform(
-            rng, (2, (size + 1) // 2), images
-        )  # for an odd size, one number too many
-        tiny = (
-            xp.finfo(images.dtype).eps / 4
-        )  # log 0 is infinite: half a step of the uniform grid keeps u above 0
-        radius = xp.sqrt(xp.log(pairs[0, :] + tiny) * -2.0) * self.sigma
+        # For an odd size, one number too many is drawn.
+        pairs = _uniform(rng, (2, (size + 1) // 2), images)
+        # log 0 is infinite: half a step of the uniform grid keeps u above 0.
+        tiny = xp.finfo(images.dtype).eps / 4
+        radius = xp.sqrt(xp.log(pairs[0, :] + tiny) * -2.0)
+        if isinstance(self.sigma, float):
+            radius *= self.sigma  # here it costs half as many products as below
         angle = pairs[1, :] * (2 * math.pi)
         pairs[0, :] = xp.cos(angle)
         pairs[1, :] = xp.sin(angle)
         pairs *= radius  # (2, pairs) * (pairs,)
-        noisy = xp.reshape(xp.reshape(pairs, (-1,))[:size], images.shape)
-        noisy += images  # into the array of random numbers, which is ours
-        return noisy
+        noise = xp.reshape(xp.reshape(pairs, (-1,))[:size], images.shape)
+        if isinstance(self.sigma, tuple):
+            noise *= _per_image(self.sigma, rng, images)
+        noise += images  # in place, because we own the array of random numbers
+        return noise
+
+
+@dataclass(frozen=True)
+class SaltAndPepper:
+    """Set random pixels to `low` or to `high`, both equally likely.
+
+    amount: the probability that a pixel changes, or a pair (low, high), from which each
+    image draws its own. The pixels are independent.
+    Raises TypeError or ValueError unless 0 <= amount <= 1 and low and high are finite.
+    """
+
+    amount: float | tuple[float, float]
+    low: float = 0.0
+    high: float = 1.0
+
+    def __post_init__(self):
+        low, high = _finite("low", self.low), _finite("high", self.high)
+        _set(self, amount=_amount("amount", self.amount, 1), low=low, high=high)
+
+    def __call__(self, images, rng):
+        """Corrupt images as GaussianNoise does: the same arguments and errors."""
+        xp = _checked(images)
+        amount = _per_image(self.amount, rng, images)
+        u = _uniform(rng, images.shape, images)
+        # u < amount changes a pixel; its lower half, u < amount / 2, makes it low.
+        salted = xp.where(u < amount, _constant(self.high, images), images)
+        return xp.where(u < amount / 2, _constant(self.low, images), salted)
+
+
+@dataclass(frozen=True)
+class Masking:
+    """Set random pixels to `value`, the noise of Vincent et al. (2008).
+
+    amount: the probability that a pixel is set, or a pair (low, high), from which each
+    image draws its own. The pixels are independent.
+    Raises TypeError or ValueError unless 0 <= amount <= 1 and value is finite.
+    """
+
+    amount: float | tuple[float, float]
+    value: float = 0.0
+
+    def __post_init__(self):
+        amount = _amount("amount", self.amount, 1)
+        _set(self, amount=amount, value=_finite("value", self.value))
+
+    def __call__(self, images, rng):
+        """Corrupt images as GaussianNoise does: the same arguments and errors."""
+        xp = _checked(images)
+        amount = _per_image(self.amount, rng, images)
+        masked = _uniform(rng, images.shape, images) < amount
+        return xp.where(masked, _constant(self.value, images), images)
 
 
 @dataclass(frozen=True)
 class RandomErasing:
-    """Paint a box of `value` over each image with probability `p`, over all its channels, as torchvision does.
+    """Paint a box of `value` over each image with probability `p`, as torchvision does.
 
-    The box takes a share of the image's area that is uniform in `scale`, and a height / width ratio whose logarithm
-    is uniform in the logarithms of `ratio`, so that 1/3 is as likely as 3; both sides are rounded to whole pixels. If
-    the box is not smaller than the image both ways, the draw is repeated, TRIES times in all, and then the image is
-    left alone. Every place where the box fits inside is equally likely.
+    The box covers all channels. Its share of the image's area is uniform in `scale`.
+    The logarithm of its height / width is uniform between the logarithms of `ratio`, so
+    that 1/3 is as likely as 3. Both sides are rounded to whole pixels. A box must be
+    smaller than the image both ways; otherwise the draw is repeated, TRIES times in
+    all, and then the image is left alone. All places inside are equally likely.
 
-    Raises TypeError or ValueError unless 0 <= p <= 1, 0 < low <= high for both pairs, scale at most 1, all finite.
+    Raises TypeError or ValueError unless 0 <= p <= 1, 0 < low <= high for both pairs,
+    scale is at most 1 and all numbers are finite.
     """
 
     p: float = 0.5
@@ -126,62 +206,93 @@ class RandomErasing:
     ratio: tuple[float, float] = (0.3, 3.3)
     value: float = 0.0
 
-    TRIES = 10  # without an annotation: a constant, no setting
+    TRIES = 10  # without an annotation: a constant, not a setting
 
     def __post_init__(self):
-        object.__setattr__(self, "p", checks.number("p", self.p, 0, 1))
-        object.__setattr__(self, "scale", _range("scale", self.scale, most=1.0))
-        object.__setattr__(self, "ratio", _range("ratio", self.ratio))
-        object.__setattr__(self, "value", checks.number("value", self.value, -math.inf))
+        _set(
+            self,
+            p=checks.number("p", self.p, 0, 1),
+            scale=_range("scale", self.scale, low=0, high=1, low_open=True),
+            ratio=_range("ratio", self.ratio, low=0, low_open=True),
+            value=_finite("value", self.value),
+        )
 
     def __call__(self, images, rng):
-        """images (N, C, H, W), float32 or float64 -> a new array of that shape and dtype.
-
-        Raises TypeError or ValueError, naming the argument, for other images and for an rng that is no generator.
-        """
+        """Corrupt images as GaussianNoise does: the same arguments and errors."""
         xp = _checked(images)
         N, _, H, W = images.shape
         chosen = _uniform(rng, (N,), images) < self.p
         h, w = self._box_sizes(xp, rng, images)
-        rows = (
-            _inside(xp, h, H, _uniform(rng, (N,), images)) & chosen[:, None]
-        )  # (N, H)
+        rows = _inside(xp, h, H, _uniform(rng, (N,), images))  # (N, H)
+        rows = rows & chosen[:, None]
         columns = _inside(xp, w, W, _uniform(rng, (N,), images))  # (N, W)
-        box = (
-            rows[:, None, :, None] & columns[:, None, None, :]
-        )  # (N, 1, H, W), for every channel
-        return xp.where(box, zeros((1,), like=images) + self.value, images)
+        box = rows[:, None, :, None] & columns[:, None, None, :]  # (N, 1, H, W)
+        return xp.where(box, _constant(self.value, images), images)
 
     def _box_sizes(self, xp, rng, images):
-        """The height and the width of every image's box, two arrays (N,) of whole numbers; both 0 if none fitted."""
+        """Draw each box's height and width, whole numbers (N,); both 0 if none fits."""
         N, _, H, W = images.shape
         low, high = self.scale
         area = H * W * (low + (high - low) * _uniform(rng, (self.TRIES, N), images))
         low, high = math.log(self.ratio[0]), math.log(self.ratio[1])
         ratio = xp.exp(low + (high - low) * _uniform(rng, (self.TRIES, N), images))
-        h, w = (
-            xp.round(xp.sqrt(area * ratio)),
-            xp.round(xp.sqrt(area / ratio)),
-        )  # (TRIES, N): area = h w, ratio = h/w
+        # area = h w and ratio = h / w, all of shape (TRIES, N)
+        h = xp.round(xp.sqrt(area * ratio))
+        w = xp.round(xp.sqrt(area / ratio))
         fits = (h < H) & (w < W)
-        # The first that fits: the one at which the number of fitting ones so far becomes 1.
+        # The first try that fits is where the count of fitting tries becomes 1.
         first = fits & (xp.cumulative_sum(xp.astype(fits, xp.int32), axis=0) == 1)
         nothing = zeros((1,), like=images)
-        return xp.sum(xp.where(first, h, nothing), axis=0), xp.sum(
-            xp.where(first, w, nothing), axis=0
-        )
+        height = xp.sum(xp.where(first, h, nothing), axis=0)
+        return height, xp.sum(xp.where(first, w, nothing), axis=0)
 
 
 def _inside(xp, length, side, u):
-    """Which of `side` pixels lie in a run of `length` (N,) of them that starts at a random place: (N, side) booleans.
+    """Mark a run of `length` (N,) pixels among `side`, at a random place: (N, side).
 
-    u (N,), uniform in [0, 1), picks the first pixel, each of 0 ... side - length with the same probability.
+    u (N,), uniform in [0, 1), picks the first pixel: 0 ... side - length are equally
+    likely.
     """
     last = side - length
-    start = xp.minimum(
-        xp.floor(u * (last + 1)), last
-    )  # minimum: should a GPU round u up to 1
-    pixel = (
-        xp.cumulative_sum(zeros((side,), like=u) + 1, axis=0) - 1
-    )  # 0, 1, ..., side - 1
+    # A GPU may round u up to 1, hence the minimum.
+    start = xp.minimum(xp.floor(u * (last + 1)), last)
+    pixel = xp.cumulative_sum(zeros((side,), like=u) + 1, axis=0) - 1  # 0 ... side - 1
     return (pixel >= start[:, None]) & (pixel < (start + length)[:, None])
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Corrupt each image by one of `corruptions`, all equally likely.
+
+    corruptions: a tuple of corruptions, such as (GaussianNoise(0.5), Masking(0.2)).
+    Raises TypeError for anything else, ValueError for an empty one.
+
+    Each corruption is applied to the whole batch and then one result is chosen for each
+    image. This wastes work, but no shape depends on the numbers drawn, so a GPU never
+    has to wait for the host.
+    """
+
+    corruptions: tuple
+
+    def __post_init__(self):
+        given = self.corruptions
+        form = "a tuple of corruptions, such as (GaussianNoise(0.5), Masking(0.2))"
+        right = isinstance(given, (tuple, list)) and all(map(_is_corruption, given))
+        checks.expect(right, TypeError, "corruptions", repr(given), form)
+        checks.expect(given, ValueError, "corruptions", repr(given), form)
+        _set(self, corruptions=tuple(given))
+
+    def __call__(self, images, rng):
+        """Corrupt images as GaussianNoise does: the same arguments and errors."""
+        xp = _checked(images)
+        u = _uniform(rng, (images.shape[0], 1, 1, 1), images)
+        first, *others = self.corruptions
+        mixed = first(images, rng)
+        for i, corruption in enumerate(others, 1):
+            chosen = u >= i / len(self.corruptions)  # or a later one, which replaces it
+            mixed = xp.where(chosen, corruption(images, rng), mixed)
+        return mixed
+
+
+def _is_corruption(thing) -> bool:
+    return callable(thing) and not isinstance(thing, type)

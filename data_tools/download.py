@@ -1,21 +1,16 @@
-"""Fetch the four files of Fashion-MNIST into a cache folder that never holds a wrong or half-written file.
+"""Download the four files of Fashion-MNIST into a cache folder.
 
-pooch does the transfer. What it does not do is done here: several addresses are tried in turn, the *content* is
-verified, and a dead network is noticed in seconds. Each file is received in memory, verified there, and only then
-written beside its place and renamed into it; a rename is all or nothing, so a reader, another process that downloads
-at the same time, and a computer whose power fails, see the right file or none.
+pooch transfers a file from one address. We add what it does not do: we try several
+addresses (mirrors) in turn, and we verify the uncompressed content. A file is received
+in memory and verified there. Only then do we write it to a temporary folder and rename
+it into the cache. A rename is all or nothing, so no reader and no other process that
+downloads at the same time ever sees a wrong or half-written file.
 """
 
-import contextlib
 import io
 import os
-import socket
-import sys
-import threading
-import time
-import urllib.request
+import tempfile
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pooch
 from tqdm import tqdm
@@ -25,19 +20,17 @@ from data_tools.idx import DataError
 
 MIRRORS = (
     "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
-    "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+    "https://raw.githubusercontent.com/"
+    "zalandoresearch/fashion-mnist/master/data/fashion/",
     "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
 )
-CONNECT_SECONDS = (
-    3.0  # to reach a host; from a network that works this takes a fraction of a second
-)
-READ_SECONDS = 10.0  # without a single byte, before a transfer counts as stalled
-ROUNDS = 2  # times that every mirror is tried
-PAUSE_SECONDS = 1.0  # between two rounds
+TIMEOUT = (3.0, 10.0)  # seconds to connect, and to wait for the next bytes
+# The progress bar. disable=None hides it where the output is not a terminal.
+BAR = {"unit": "B", "unit_scale": True, "leave": False, "disable": None}
 
 
-class _BoundedBuffer(io.BytesIO):
-    """A file in memory that refuses to grow beyond `limit` bytes, whatever a server sends."""
+class _Buffer(io.BytesIO):
+    """Hold at most `limit` bytes in memory, however much a server sends."""
 
     def __init__(self, limit: int):
         super().__init__()
@@ -50,143 +43,66 @@ class _BoundedBuffer(io.BytesIO):
 
 
 def _reason(error: Exception) -> str:
-    """One short line that says why a transfer failed."""
-    response = getattr(
-        error, "response", None
-    )  # requests hangs the answer on its errors, if there was one
+    """Say in a few words why a transfer failed."""
+    response = getattr(error, "response", None)  # requests stores the answer here
+    if isinstance(error, DataError):
+        return str(error)
     if response is not None:
         return f"answered {response.status_code} {response.reason}"
     if "timed out" in str(error):
-        return "did not answer in time, or stalled"
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+        return "did not answer in time"
+    return f"failed with {type(error).__name__}"
 
 
-def reachable(mirrors) -> tuple[list[str], dict[str, str]]:
-    """Those of `mirrors` whose host (or the proxy before it) accepts a connection, and why the others are left out.
+def _fetch(name: str, expected: Content, mirrors: list[str]) -> tuple[bytes, bytes]:
+    """Download one file; return the bytes as they came and their verified content.
 
-    All are tried at once, in threads that are abandoned when time is up: looking up a name has no time limit of its
-    own and takes half a minute where a network is half there. Takes a little over CONNECT_SECONDS at the very most.
+    A mirror that fails is moved to the end of `mirrors`, so that the next file starts
+    with one that works. Raises DataError if all fail, with the reason of each.
     """
-    outcome = dict.fromkeys(mirrors, "did not answer in time")
-
-    def connect(mirror):
-        parts = urlsplit(mirror)
-        proxy = urllib.request.getproxies().get(parts.scheme)
-        if proxy and not urllib.request.proxy_bypass(parts.hostname):
-            parts = urlsplit(proxy if "//" in proxy else f"//{proxy}")
+    failures = []
+    for mirror in tuple(mirrors):
+        buffer = _Buffer(most_bytes(expected))
         try:
-            port = parts.port or {"https": 443}.get(parts.scheme, 80)
-            socket.create_connection(
-                (parts.hostname, port), timeout=CONNECT_SECONDS
-            ).close()
-            outcome[mirror] = ""
-        except (OSError, ValueError) as error:
-            outcome[mirror] = f"cannot be reached ({_reason(error)})"
-
-    threads = [
-        threading.Thread(target=connect, args=(mirror,), daemon=True)
-        for mirror in mirrors
-    ]
-    deadline = time.monotonic() + CONNECT_SECONDS + 0.5
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(max(0.0, deadline - time.monotonic()))
-    settled = dict(outcome)  # a copy that no late thread changes
-    return [m for m in mirrors if not settled[m]], {
-        m: why for m, why in settled.items() if why
-    }
+            with tqdm(desc=name, total=expected.size, **BAR) as bar:
+                transfer = pooch.HTTPDownloader(bar, chunk_size=2**14, timeout=TIMEOUT)
+                transfer(f"{mirror.rstrip('/')}/{name}.gz", buffer, None)
+            data = buffer.getvalue()
+            return data, verified(data, expected, "sent wrong data")
+        except (OSError, ValueError) as error:  # requests' errors are OSErrors
+            failures.append(f"{mirror} {_reason(error)}")
+            mirrors.remove(mirror)
+            mirrors.append(mirror)
+    reasons = "; ".join(failures) or "there is no address to download from"
+    raise DataError(f"{name}.gz could not be downloaded: {reasons}")
 
 
-def _receive(url: str, name: str, expected: Content) -> tuple[bytes, bytes]:
-    """Transfer `url` once: the bytes as they came, and their verified content. Raises OSError or ValueError."""
-    buffer = _BoundedBuffer(most_bytes(expected))
-    with tqdm(
-        desc=name, total=expected.size, unit="B", unit_scale=True, leave=False
-    ) as bar:  # pooch corrects total
-        # "identity": a server that packs the .gz once more, or unpacks it on the way, would only waste time
-        transfer = pooch.HTTPDownloader(
-            progressbar=bar,
-            chunk_size=2**14,
-            headers={"Accept-Encoding": "identity"},
-            timeout=(CONNECT_SECONDS, READ_SECONDS),
-        )
-        transfer(url, buffer, None)
-    return buffer.getvalue(), verified(buffer.getvalue(), expected, "wrong data")
+def _store(path: Path, data: bytes):
+    """Write `data` to `path`, all or nothing. Raises OSError if that is impossible."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        part = Path(folder, path.name)
+        part.write_bytes(data)
+        os.replace(part, path)
 
 
-def _store(folder: Path, name: str, data: bytes):
-    """Write `data` to folder/name.gz, all or nothing. A cache that cannot be written costs a message, not the data."""
-    part = (
-        folder / f"{name}.{os.getpid()}-{threading.get_ident()}.part"
-    )  # two that download share no part
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with open(part, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, folder / f"{name}.gz")
-    except OSError as error:
-        print(
-            f"tinyae: cannot keep {name}.gz in {folder}: {error.strerror}",
-            file=sys.stderr,
-        )
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)  # renamed already, unless something went wrong
+def fetch_folder(folder: Path, mirrors=MIRRORS) -> tuple[list[bytes], str]:
+    """Download the files that `folder` lacks or that are wrong there.
 
-
-def fetch_file(
-    folder: Path, name: str, expected: Content, mirrors, failures: dict[str, str]
-) -> bytes:
-    """Download one file into `folder` and return its verified, uncompressed content.
-
-    Every mirror is tried in turn, ROUNDS times. Raises DataError if all fail, with the last failure of each;
-    `failures` are those of mirrors that have been given up already.
+    Returns the verified contents of all four, in the order of FULL, and the reason why
+    a file could not be stored in `folder`, "" if all were stored.
+    Raises DataError at the first file that no mirror gives; the message is one sentence
+    that names every mirror and what it did.
     """
-    failures = dict(failures)
-    for attempt in range(ROUNDS if mirrors else 0):
-        if attempt:
-            time.sleep(PAUSE_SECONDS)
-        for mirror in mirrors:
-            try:
-                data, content = _receive(
-                    f"{mirror.rstrip('/')}/{name}.gz", name, expected
-                )
-            except (
-                OSError,
-                ValueError,
-            ) as error:  # requests' errors are OSErrors, DataError is a ValueError
-                failures[mirror] = _reason(error)
-            else:
-                _store(folder, name, data)
-                return content
-    why = "; ".join(f"{mirror} {reason}" for mirror, reason in failures.items())
-    raise DataError(
-        f"{name}.gz could not be downloaded: {why or 'no address to download from'}"
-    )
-
-
-def fetch_folder(folder: Path, mirrors=MIRRORS) -> list[bytes]:
-    """The verified contents of the four files, in the order of FULL; those that `folder` lacks are downloaded into it.
-
-    Raises DataError, one sentence that names every mirror and what it did, at the first file that no mirror gives.
-    """
-    _remove_leftovers(folder)
-    alive, dead = reachable(mirrors)
-    contents = []
+    mirrors, contents, problem = list(mirrors), [], ""
     for name, expected in FULL.items():
         try:
             contents.append(read_file(folder, name, expected))
-        except DataError:  # not there yet, or wrong: either way it is replaced
-            contents.append(fetch_file(folder, name, expected, alive, dead))
-    return contents
-
-
-def _remove_leftovers(folder: Path):
-    """Remove what a process left that was killed while it wrote; an hour later, none is still at work on it."""
-    for part in folder.glob("*.part"):
-        with contextlib.suppress(OSError):  # another process may be faster
-            if time.time() - part.stat().st_mtime > 3600:
-                part.unlink()
+        except DataError:
+            data, content = _fetch(name, expected, mirrors)
+            contents.append(content)
+            try:
+                _store(folder / f"{name}.gz", data)
+            except OSError as error:
+                problem = error.strerror or str(error)
+    return contents, problem

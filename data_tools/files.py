@@ -1,7 +1,8 @@
-"""The four files of Fashion-MNIST: their names, what they must hold, and how they are read from a folder.
+"""Read and verify the four files of Fashion-MNIST.
 
-Whatever a file's source, the SHA-256 of its *uncompressed* bytes decides whether it is the right one. The checksums
-published for the .gz files would not do: Debian compresses the files anew, and the wrapper says nothing of the content.
+The SHA-256 of the *uncompressed* bytes decides whether a file is the right one,
+whatever its source. The checksums published for the .gz files do not help: Debian
+compresses the files again, so its .gz files differ although their content is the same.
 """
 
 import hashlib
@@ -13,13 +14,13 @@ from data_tools.idx import DataError, decompress
 
 
 class Content(NamedTuple):
-    """What an uncompressed file must be: its size in bytes and its SHA-256 in hexadecimal."""
+    """Describe an uncompressed file by its size in bytes and its SHA-256."""
 
     size: int
     sha256: str
 
 
-# In the order of the fields of FashionMNIST: images and labels to train on, then to test on.
+# In the order of FashionMNIST's fields: training images and labels, then test ones.
 FULL = {
     "train-images-idx3-ubyte": Content(
         47_040_016, "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"
@@ -34,7 +35,7 @@ FULL = {
         10_008, "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"
     ),
 }
-# The same for the embedded sample, whose four files lie one after the other in sample.bz2 (see make_sample.py).
+# The same for the embedded sample: sample.bz2 holds its four files one after the other.
 SAMPLE = {
     "train-images-idx3-ubyte": Content(
         4_704_016, "cf313073c7eb485392848071d5c433571d7166043e971e3345b095cc30518084"
@@ -54,14 +55,17 @@ GZIP_MAGIC = b"\x1f\x8b"
 
 
 def most_bytes(expected: Content) -> int:
-    """More bytes than a file with this content can have: data that gzip cannot compress grow by less than this."""
+    """Return a bound on the size of the file, plain or gzipped.
+
+    gzip enlarges data that it cannot compress, but by less than we add here.
+    """
     return expected.size + expected.size // 100 + 1000
 
 
 def verified(data: bytes, expected: Content, where: str) -> bytes:
-    """The uncompressed content of `data`, which may be gzipped or plain, once its size and SHA-256 are found right.
+    """Unpack `data` if it is gzipped, check size and SHA-256, return the content.
 
-    Raises DataError, which begins with `where` (the path or address that the bytes came from).
+    Raises DataError, which begins with `where`: the path or address of the data.
     """
     try:
         content = decompress(data, expected.size) if data[:2] == GZIP_MAGIC else data
@@ -74,30 +78,21 @@ def verified(data: bytes, expected: Content, where: str) -> bytes:
     sha256 = hashlib.sha256(content).hexdigest()
     if sha256 != expected.sha256:
         raise DataError(
-            f"{where}: SHA-256 {sha256} of the uncompressed bytes, expected {expected.sha256}"
+            f"{where}: SHA-256 {sha256} of the uncompressed bytes, "
+            f"expected {expected.sha256}"
         )
     return content
 
 
-def find(folder: Path, name: str) -> Path | None:
-    """The path of the file `name`, gzipped or plain, in `folder`; None if there is neither."""
-    return next(
-        (
-            path
-            for path in (folder / f"{name}.gz", folder / name)
-            if os.path.isfile(path)
-        ),
-        None,
-    )
-
-
 def read_file(folder: Path, name: str, expected: Content) -> bytes:
-    """The verified content of one file. Raises DataError if it is missing, unreadable or wrong."""
-    path = find(folder, name)
+    """Return the verified content of the file `name`, gzipped or plain, in `folder`.
+
+    Raises DataError if it is missing, unreadable or wrong.
+    """
+    paths = [folder / f"{name}.gz", folder / name]
+    path = next(filter(os.path.isfile, paths), None)
     if path is None:
-        raise DataError(
-            f"{folder}: found neither {name}.gz nor {name}, expected one of them"
-        )
+        raise DataError(f"{folder}: expected {name}.gz or {name}, found neither")
     try:
         with open(path, "rb") as file:
             data = file.read(most_bytes(expected))  # a wrong file may be of any size
@@ -107,9 +102,12 @@ def read_file(folder: Path, name: str, expected: Content) -> bytes:
 
 
 def read_folder(folder: Path) -> list[bytes]:
-    """The verified contents of the four files in `folder`, in the order of FULL. Raises DataError."""
+    """Return the verified contents of the four files in `folder`, in FULL's order.
+
+    Raises DataError if the folder or a file is missing, unreadable or wrong.
+    """
     if not os.path.isdir(folder):
         raise DataError(
-            f"{folder}: no such folder, expected one with {', '.join(FULL)} (plain, or ending in .gz)"
+            f"{folder}: no such folder, expected one with the files of Fashion-MNIST"
         )
     return [read_file(folder, name, expected) for name, expected in FULL.items()]
