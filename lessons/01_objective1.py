@@ -117,9 +117,9 @@ save(figure_images(shown, labels), args, "figure1_datasets", data, alt)
 # constants that can be computed from the data before any training.
 #
 # **The sigmoid's floor.** The last layer is a sigmoid, so outputs lie in (0, 1). But
-# the images lie in [-1, 1]. For a black pixel, -1, the closest possible output is 0, and
-# that costs 1 whatever the network learns. The best output for a target t is t clipped
-# to [0, 1], so the floor is
+# the images lie in [-1, 1]. For a black pixel, -1, the closest possible output is 0,
+# and that costs 1 whatever the network learns. The best output for a target t is t
+# clipped to [0, 1], so the floor is
 #
 #     mean of (t - clip(t, 0, 1))²
 #

@@ -2,8 +2,7 @@
 
 import io
 
-from common import IN_NOTEBOOK, checkpoint, data_tools, np, plt  # common comes first
-from scipy.stats import gaussian_kde
+from common import IN_NOTEBOOK, checkpoint, data_tools, np, plt
 
 STYLES = {  # Okabe and Ito's colours, distinguishable for the colour-blind
     "Normal": ("#000000", "o"),
@@ -40,7 +39,7 @@ def save(figure, args, name, data=None, alt=""):
         notice = "embedded sample (6,000 + 1,000 images), not the full data"
         figure.supxlabel(notice, fontsize=10, color="#B00000")
     file = io.BytesIO()
-    figure.savefig(file, metadata={"Description": alt})
+    figure.savefig(file)
     checkpoint.write(args.output / f"{name}.png", file.getvalue())
     if IN_NOTEBOOK:
         from IPython.display import Image, display
@@ -95,38 +94,19 @@ def figure_losses(trainings):
     return figure
 
 
-def _label_places(points, labels):
-    """Return where each garment's points are densest, moved apart until labels fit."""
-    extent = np.ptp(points, axis=0)
-    places = []
-    for label in range(10):
-        mine = points[labels == label]
-        places.append(mine[np.argmax(gaussian_kde(mine.T)(mine.T))] / extent)
-    places = np.array(places)
-    for _ in range(200):
-        for i in range(10):
-            gap = places[i] - np.delete(places, i, axis=0)
-            near = gap[(abs(gap) < (0.15, 0.05)).all(axis=1)]
-            if len(near):
-                places[i, 1] += np.copysign(0.004, near[0, 1])
-    return places * extent
-
-
 def figure_tsne(layouts, labels):
-    """Draw t-SNE layouts {name: points (M, 2)}, coloured and labelled by garment."""
+    """Draw t-SNE layouts {name: points (M, 2)} side by side, coloured by garment."""
     columns = 2 if len(layouts) == 4 else len(layouts)
     rows = -(-len(layouts) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(5.2 * columns, 5.6 * rows))
     for axis, (name, points) in zip(np.ravel(axes), layouts.items(), strict=True):
-        places = _label_places(points, labels)
         for label, color in enumerate(COLORS.split()):
             mine = points[labels == label]
-            dots = 2 + 4000 / len(points)
-            axis.scatter(*mine.T, s=dots, color=color, alpha=0.5, linewidths=0)
-            box = {"facecolor": "white", "edgecolor": color, "alpha": 0.85}
-            name_ = data_tools.CLASS_NAMES[label]
-            axis.text(*places[label], name_, ha="center", va="center", bbox=box)
-        axis.set(title=name, xticks=[], yticks=[], xlabel="t-SNE 1 (no unit)")
-        axis.set_ylabel("t-SNE 2 (no unit)")
+            kind = data_tools.CLASS_NAMES[label]
+            axis.scatter(*mine.T, s=2 + 4000 / len(points), color=color, label=kind)
+        axis.set(title=name, xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
+    handles = axis.get_legend_handles_labels()
+    scale = {"markerscale": 40 / (2 + 4000 / len(points)), "fontsize": 13}
+    figure.legend(*handles, loc="outside lower center", ncols=5, **scale)
     return figure

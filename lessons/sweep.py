@@ -48,6 +48,8 @@ class _Hasher(joblib.hashing.NumpyHasher):
     def save(self, thing):
         if isinstance(thing, types.ModuleType):
             thing = thing.__name__
+        elif isinstance(thing, frozenset):
+            thing = sorted(map(repr, thing))  # its order differs between processes
         elif isinstance(thing, types.CodeType):
             thing = thing.co_code, thing.co_names, thing.co_consts
         elif isinstance(thing, (type, types.FunctionType)) and _is_local(thing):
@@ -68,9 +70,10 @@ def _is_local(thing):
 def _definition(thing):
     """Return what decides what a function or class does: code, values, used globals."""
     if isinstance(thing, type):
-        members = {k: getattr(v, "__func__", v) for k, v in vars(thing).items()}
-        kinds = (types.FunctionType, int, float, str, tuple)
-        return thing.__bases__, {k: v for k, v in members.items() if type(v) in kinds}
+        members = {k: getattr(v, "fget", v) for k, v in vars(thing).items()}  # property
+        members = {k: getattr(v, "__func__", v) for k, v in members.items()}
+        code = [v for v in members.values() if isinstance(v, types.FunctionType)]
+        return thing.__bases__, code, [v for k, v in members.items() if k[0] != "_"]
     names = _names(thing.__code__) & thing.__globals__.keys()
     cells = [cell.cell_contents for cell in thing.__closure__ or ()]
     used = {name: thing.__globals__[name] for name in names}
@@ -124,9 +127,7 @@ def resume(experiment, path):
 def _prepare_worker():
     if not multiprocessing.current_process().name.startswith("LokyProcess"):
         return
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C is for the parent, which ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
     parent = os.getppid()
 
     def watch():  # joblib's worker would wait forever after its parent was killed
@@ -153,24 +154,10 @@ def _one_epoch(name, experiment, state, images):
             raise TrainingDiverged(f"{name}: {error} {where}") from error
 
 
-class _Lines:
-    """A file for tqdm that writes one line per update, for logs."""
-
-    def write(self, text):
-        if text.strip():
-            sys.stderr.write(text.strip() + "\n")
-
-    def flush(self):
-        sys.stderr.flush()
-
-
 def progress(total, unit):
-    """Return a progress bar; in a log, a line every ten seconds with the time left."""
-    if sys.stderr.isatty() or "ipykernel" in sys.modules:
-        return tqdm(total=total, unit=unit, dynamic_ncols=True, disable=not total)
-    return tqdm(
-        total=total, unit=unit, file=_Lines(), mininterval=10, disable=not total
-    )
+    """Return a progress bar; without a terminal it updates every ten seconds."""
+    pause = 0.1 if sys.stderr.isatty() else 10
+    return tqdm(total=total, unit=unit, mininterval=pause, ncols=79, disable=not total)
 
 
 def train_all(experiments, images, folder=CACHE / "trainings", n_jobs=-1, fresh=False):

@@ -15,15 +15,16 @@ For each channel, over the M = H*W*N values it has in the batch:
     y    = gamma xhat + beta
 
 Backward. gamma and beta act entry by entry, so dgamma = Σ dy xhat and dbeta = Σ dy.
-Write g = dL/dxhat = gamma dy. In xhat = s xc, every x reaches every xhat of its channel:
-through s, and through the mean.
+Write g = dL/dxhat = gamma dy. In xhat = s xc, every x reaches every xhat of its
+channel: through s, and through the mean.
 
     ds   = Σ g xc                    s is a factor of every xhat
     dvar = -s³/2 ds                  the derivative of (var + eps)^(-1/2) is -s³/2
     dxc  = s g + dvar 2 xc / M       directly, and through var
     dx   = dxc - 1/M Σ dxc           directly, and through mu
 
-Since Σ xc = 0, the var term drops out of Σ dxc = s Σ g. Substitute dvar and xc = xhat/s:
+Since Σ xc = 0, the var term drops out of Σ dxc = s Σ g. Substitute dvar, and
+xc = xhat / s:
 
     dx = gamma s (dy - mean(dy) - xhat mean(dy xhat))
 
@@ -37,11 +38,6 @@ import numpy as np
 from . import checks
 from .backend import namespace
 from .layer import Layer, Parameter
-
-
-def dot(a, b):
-    """Return Σ a*b over each row of a and b (C, M), without storing a*b: (C,)."""
-    return (a[:, None, :] @ b[:, :, None])[:, 0, 0]
 
 
 class BatchNorm2d(Layer):
@@ -80,9 +76,8 @@ class BatchNorm2d(Layer):
             M = x.shape[1]
             mu = xp.mean(x, axis=1)  # (C,)
             xc = x - mu[:, None]
-            var = (
-                dot(xc, xc) / M
-            )  # mean(x²) - mu² would lose all digits at a large mean
+            # mean(x²) - mu² would lose all digits when the mean is large
+            var = xp.mean(xc * xc, axis=1)
             self._follow(self.running_mean, mu)
             self._follow(self.running_var, var * (M / (M - 1)))
         else:
@@ -102,7 +97,7 @@ class BatchNorm2d(Layer):
         M = xc.shape[1]
         shape = dy.shape
         dy = xp.reshape(dy, xc.shape)  # (C, M)
-        self.weight.grad = dot(dy, xc) * s  # Σ dy xhat
+        self.weight.grad = xp.sum(dy * xc, axis=1) * s  # Σ dy xhat
         self.bias.grad = xp.sum(dy, axis=1)
         scale = (self.weight.data * s)[:, None]
         if not training:  # mu and s are constants

@@ -76,7 +76,7 @@ def load(path):
 
 
 def load_or_none(path, notice=print):
-    """Return load(path), or None if there is no file or, with a notice, a damaged one."""
+    """Return load(path), or None if the file is missing or (with a notice) damaged."""
     try:
         return load(path)
     except FileNotFoundError:
@@ -94,8 +94,8 @@ def save_weights(path, model):
 def load_weights(path, model):
     """Load an .npz of state_dict names into `model`.
 
-    Raises CheckpointError, and leaves the model unchanged, if the file is damaged or its
-    names or shapes are not the model's.
+    Raises CheckpointError, and leaves the model unchanged, if the file is damaged or
+    its names or shapes are not the model's.
     """
     data = Path(path).read_bytes()
     try:

@@ -190,8 +190,8 @@ def array(name, x, dims=None, like=None):
         )
         if backend is not other:
             raise TypeError(
-                f"{name}: got a {backend.name} array, expected a {other.name} array; move "
-                "the model with model.to(...) or the data with Backend.from_numpy"
+                f"{name}: got a {backend.name} array, expected a {other.name} array; "
+                "move the model with model.to(...) or the data with Backend.from_numpy"
             )
         expect(x.dtype == dtype, TypeError, name, f"dtype {x.dtype}", f"{dtype}")
     elif x.dtype not in (backend.xp.float32, backend.xp.float64):

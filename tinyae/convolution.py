@@ -35,17 +35,9 @@ def product(matrix, a):
 
 
 def outer_sum(a, b):
-    """Return a bᵀ for a (R, H, W, N) and b (K, H, W, N), summed over H, W, N: (R, K).
-
-    BLAS libraries are often slow when the result is small and the inner dimension is
-    very long, so we form one product per image row and sum them.
-    """
+    """Return a bᵀ (R, K), summed over H, W, N: a (R, H, W, N), b (K, H, W, N)."""
     xp = namespace(a)
-    a = xp.reshape(a, (*a.shape[:2], -1))
-    b = xp.reshape(b, (*b.shape[:2], -1))
-    a = xp.permute_dims(a, (1, 2, 0))  # (H, W*N, R)
-    b = xp.permute_dims(b, (1, 0, 2))  # (H, K, W*N)
-    return xp.sum(b @ a, axis=0).T  # (H, K, R) -> (K, R) -> (R, K)
+    return xp.reshape(a, (a.shape[0], -1)) @ xp.reshape(b, (b.shape[0], -1)).T
 
 
 class _Convolution(Layer):
@@ -127,9 +119,10 @@ class ConvTranspose2d(_Convolution):
         y[o, a*sh + i - ph, b*sw + j - pw, n] += Σ_c weight[c, o, i, j] x[c, a, b, n]
 
     weight: (C, O, kh, kw), bias: (O,). OH = (H - 1) sh - 2 ph + kh + output_padding, OW
-    likewise. A strided Conv2d shrinks several sizes to the same H. output_padding, which
-    must be less than the stride, selects one of them by adding rows at the bottom and
-    columns at the right. forward raises ValueError if the padding leaves no pixel.
+    likewise. A strided Conv2d shrinks several sizes to the same H. output_padding,
+    which must be less than the stride, selects one of them by adding rows at the
+    bottom and columns at the right. forward raises ValueError if the padding leaves no
+    pixel.
     """
 
     def __init__(

@@ -43,7 +43,8 @@ def first_nonfinite(training, train_images):
     train_images: (M, 28, 28), uint8, a NumPy array.
     """
     found = []
-    for name, layer in [*training.model.named_layers(), ("loss", training.loss)]:
+    layers = [*training.model.named_layers(), ("model", training.model)]
+    for name, layer in [*layers, ("loss", training.loss)]:
         _watch(name, layer, found)
     training.model.train()
     pixels = training.backend.from_numpy(train_images)

@@ -17,12 +17,12 @@ class Experiment:
     Equal experiments on equal data give bit-identical weights, on the same backend and
     machine and with the same number of threads.
 
-    corruption: (images, generator) -> corrupted images; None for none. It is drawn again
-    for every image in every epoch, for training and testing. clean_target: compare the
-    output with the clean image (denoising) instead of the corrupted one. pixel_range:
-    the values for black and white. model: called with seed=..., returns a Layer; for
-    example AnelloAutoencoder, or functools.partial(AnelloAutoencoder, 32) for another
-    code size. backend: a name for get_backend.
+    corruption: (images, generator) -> corrupted images; None for none. It is drawn
+    again for every image in every epoch, for training and testing. clean_target:
+    compare the output with the clean image (denoising) instead of the corrupted one.
+    pixel_range: the values for black and white. model: called with seed=..., returns a
+    Layer; for example AnelloAutoencoder, or functools.partial(AnelloAutoencoder, 32)
+    for another code size. backend: a name for get_backend.
     """
 
     corruption: Any = None

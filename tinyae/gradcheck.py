@@ -9,11 +9,12 @@ runs of forward. But it does not use the formulas in backward, so it can judge t
                                              CHECKS = [(layer, input_shape), ...],
                                              with the batch last
 
-To compare whole arrays through one number, we weight forward's result y with an array dy
-and sum: L = Σ dy * y. Then dL/dy is dy itself, so backward(dy) must return dL/dx and
-store dL/dw. dy is RANDOM. With ones, L would be the plain sum of y, and any error that
-does not change this sum would go unseen. Batch norm is the example: the sum of its y is
-constant, so dx for dy = 1 is zero, and it is also zero if the variance term is missing.
+To compare whole arrays through one number, we weight forward's result y with an array
+dy and sum: L = Σ dy * y. Then dL/dy is dy itself, so backward(dy) must return dL/dx
+and store dL/dw. dy is RANDOM. With ones, L would be the plain sum of y, and any error
+that does not change this sum would go unseen. Batch norm is the example: the sum of
+its y is constant, so dx for dy = 1 is zero, and it is also zero if the variance term
+is missing.
 """
 
 import argparse
@@ -37,18 +38,19 @@ BENT = 1e-6  # a measurement with a larger uncertainty is left out
 def measure(f, x, dy, index, step):
     """Return dL/dx[index] for L = Σ dy * f(), or NaN at a kink.
 
-    f computes an array from `x`; x is changed here and put back. The difference quotient
-    D(h) = (f(x+h) - f(x-h)) / 2h has an error of about h², and D(2h) four times as much.
-    So in (4 D(h) - D(2h)) / 3 this error cancels, and one of about h⁴ remains.
+    f computes an array from `x`; x is changed here and put back. The difference
+    quotient D(h) = (f(x+h) - f(x-h)) / 2h has an error of about h², and D(2h) four
+    times as much. So in (4 D(h) - D(2h)) / 3 this error cancels, and one of about h⁴
+    remains.
     """
     y, old = {}, x[index]
     for k in (-2, -1, 0, 1, 2):
         x[index] = old + k * step
         y[k] = np.array(f())  # a copy: f may return a view of x, as Flatten does
     x[index] = old
-    # Where f is smooth, its fourth difference is about h⁴. A kink, such as ReLU's, makes
-    # it about h, and the measured slope is then a mix of the slopes on both sides, which
-    # no backward could return. This test looks at forward only.
+    # Where f is smooth, its fourth difference is about h⁴. A kink, such as ReLU's,
+    # makes it about h, and the measured slope is then a mix of the slopes on both
+    # sides, which no backward could return. This test looks at forward only.
     fourth = y[-2] - 4 * y[-1] + 6 * y[0] - 4 * y[1] + y[2]
     bend = np.sum(np.abs(dy * fourth)) / (12 * step)
     slopes = (8 * (y[1] - y[-1]) - (y[2] - y[-2])) / (12 * step)  # (4 D(h) - D(2h)) / 3
@@ -65,19 +67,21 @@ def compare(f, x, dy, gradient, step, entries, rng):
         got = "none" if gradient is None else f"shape {gradient.shape}"
         raise ValueError(f"got {got}, expected shape {x.shape}")
     step = step * max(1.0, float(np.median(np.abs(x))))  # rounding errors grow with x
-    analytic, measured = [], []
-    for tried, flat in enumerate(rng.permutation(x.size), 1):
+    analytic, measured, kinks = [], [], 0
+    for flat in rng.permutation(x.size):
         index = np.unravel_index(flat, x.shape)
         slope = measure(f, x, dy, index, step)
-        if not np.isnan(slope):
-            analytic.append(gradient[index])
-            measured.append(slope)
+        if np.isnan(slope):
+            kinks += 1
+            continue
+        analytic.append(gradient[index])
+        measured.append(slope)
         if len(measured) == entries:
             break
-    if len(measured) < tried / 2:
+    if kinks > len(measured):
         raise ValueError(
-            f"forward is not smooth within {step:g} of most entries; take a smaller step, "
-            "or a larger one if its values are large; or is forward random?"
+            f"forward is not smooth within {step:g} of most entries; take a smaller "
+            "step, or a larger one if its values are large; or is forward random?"
         )
     differences = np.abs(np.array(analytic) - np.array(measured))
     error = np.max(differences) / max(np.max(np.abs(measured)), FLOOR)
@@ -88,12 +92,13 @@ def check_layer(layer, x, seed=0, *, step=1e-4, entries=None):
     """Compare backward with measured derivatives.
 
     Returns {"x": error, name of each trainable parameter: its error}, where error is
-    max|analytic - measured| / max(max|measured|, 1e-3): about 1e-10 is rounding, 1e-3 is
-    a mistake.
+    max|analytic - measured| / max(max|measured|, 1e-3): about 1e-10 is rounding, 1e-3
+    is a mistake.
 
-    layer: a Layer on the host. It is checked in float64, whatever its own dtype. x: an input, or the shape of one to draw. seed: for everything drawn. step:
-    how far to move, multiplied by the median size of the entries if that is above 1.
-    entries: how many entries of each tensor to compare; None for all.
+    layer: a Layer on the host. It is checked in float64, whatever its own dtype. x: an
+    input, or the shape of one to draw. seed: for everything drawn. step: how far to
+    move, multiplied by the median size of the entries if that is above 1. entries: how
+    many entries of each tensor to compare; None for all.
 
     During the check every trainable parameter is moved by up to 0.1, because a backward
     that forgets a gamma of 1 or a bias of 0 would be right by accident. x and dy are
@@ -192,7 +197,7 @@ def sentence(error, file):
 
 
 def read_checks(file):
-    """Return the rows to check from a reader's file; exit with a sentence if it has none."""
+    """Return the rows to check from a file; exit with a sentence if it has none."""
     sys.path.insert(0, str(Path(file).resolve().parent))  # as when Python runs the file
     form = "expected a Python file that defines CHECKS = [(layer, input_shape), ...]"
     try:

@@ -31,9 +31,9 @@ from .backend import backend_of, get_backend, to_numpy
 class Parameter:
     """An array that belongs to a layer, and its gradient.
 
-    data: the values. grad: dL/d(data) after a backward; the next backward overwrites it.
-    trainable: False for values that are stored but not learned, such as batch norm's
-    running statistics.
+    data: the values. grad: dL/d(data) after a backward; the next backward overwrites
+    it. trainable: False for values that are stored but not learned, such as batch
+    norm's running statistics.
     """
 
     def __init__(self, data, trainable=True):
@@ -61,7 +61,8 @@ def uniform_parameters(shape, bias_size, dtype, seed):
 class Layer:
     """A function with a derivative.
 
-    A subclass defines forward(x) and backward(dy, input_grad=True), and holds Parameters.
+    A subclass defines forward(x) and backward(dy, input_grad=True), and holds
+    Parameters.
     """
 
     training = True
@@ -81,7 +82,7 @@ class Layer:
         return f"{type(self).__name__}({', '.join(parts)})"
 
     def save(self, y, *arrays):
-        """Save `arrays` for backward, and the shape, dtype and backend of y; return y."""
+        """Save `arrays` for backward, and what dy must look like; return y."""
         self._saved = [y.shape, (backend_of(y), y.dtype), arrays]
         return y
 
@@ -99,7 +100,7 @@ class Layer:
         return arrays
 
     def children(self):
-        """Return (name, Parameter or Layer) for each attribute that is one, in order."""
+        """Return (name, Parameter or Layer) for each attribute that is one."""
         kinds = (Parameter, Layer)
         return [
             (n, child) for n, child in vars(self).items() if isinstance(child, kinds)
@@ -114,10 +115,8 @@ class Layer:
                     yield f"{name}.{rest}", inner
 
     def named_layers(self):
-        """Return (dotted name, Layer) for each layer in here that holds no other layer."""
-        found = [(n, c) for n, c in self._inside() if isinstance(c, Layer)]
-        outer = {name.rpartition(".")[0] for name, _ in found}
-        return [(name, layer) for name, layer in found if name not in outer]
+        """Return (dotted name, Layer) for each layer inside, at every depth."""
+        return [(name, c) for name, c in self._inside() if isinstance(c, Layer)]
 
     def named_parameters(self):
         """Return (dotted name, Parameter) for all, running statistics included.

@@ -50,8 +50,8 @@ class Linear(Layer):
 class ReLU(Layer):
     """The rectifier y = max(x, 0).
 
-    Its slope is 1 where x > 0 and 0 elsewhere. At the kink, x = 0, there is no slope; by
-    convention it is 0.
+    Its slope is 1 where x > 0 and 0 elsewhere. At the kink, x = 0, there is no slope;
+    by convention it is 0.
     """
 
     def forward(self, x):

@@ -39,7 +39,7 @@ class Sequential(Layer):
         return x
 
     def backward(self, dy, input_grad=True):
-        """Return dL/dx, or None with input_grad=False, which saves the first layer work."""
+        """Return dL/dx; None with input_grad=False, which saves work."""
         first, *rest = self.layers.values()
         for layer in reversed(rest):
             dy = layer.backward(dy)
@@ -65,8 +65,8 @@ IMAGES = ("N", 1, 28, 28)
 class AnelloAutoencoder(Layer):
     """Anello's convolutional autoencoder (2022).
 
-    An autoencoder is two networks: the encoder squeezes an image into a few numbers, its
-    code, and the decoder rebuilds the image from the code.
+    An autoencoder is two networks: the encoder squeezes an image into a few numbers,
+    its code, and the decoder rebuilds the image from the code.
 
     Takes and returns images (N, 1, 28, 28); the rebuilt ones lie in (0, 1). Codes are
     (N, latent_dim). Inside, the batch is last. width: channels after the first

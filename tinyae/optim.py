@@ -7,7 +7,7 @@ from .backend import namespace
 
 
 class Adam:
-    """Adam (Kingma & Ba 2015, algorithm 1), with L2 weight decay as in torch.optim.Adam.
+    """Adam (Kingma & Ba 2015, algorithm 1) with L2 weight decay, as torch.optim.Adam.
 
     Gradient descent, θ -= lr g, uses one step size for all parameters: too large where
     the loss is steep, too small where it is flat. Adam divides the step of each

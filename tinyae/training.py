@@ -28,8 +28,9 @@ class Training:
     """
 
     def __init__(self, experiment):
-        # Allocated and freed at once: glibc then keeps freed memory instead of returning
-        # it to the system after every step. Without this a sweep takes 20 to 33% longer.
+        # Allocated and freed at once: glibc then keeps freed memory instead of
+        # returning it to the system after every step. Without this a sweep takes 20 to
+        # 33% longer.
         np.empty(2**25 - 2**16, "uint8")
         self.experiment = experiment
         self.backend, _ = get_backend(experiment.backend)
@@ -119,7 +120,7 @@ class Training:
         return float(np.average(values.astype("float64"), weights=sizes))
 
     def weights(self):
-        """Return {name: array}, not copied: a step makes new arrays and keeps the old."""
+        """Return {name: array}, not copied, because a step never changes an array."""
         return {name: p.data for name, p in self.model.named_parameters()}
 
     def encode(self, images):
