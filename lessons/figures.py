@@ -39,7 +39,7 @@ def save(figure, args, name, data=None, alt=""):
         notice = "embedded sample (6,000 + 1,000 images), not the full data"
         figure.supxlabel(notice, fontsize=10, color="#B00000")
     file = io.BytesIO()
-    figure.savefig(file)
+    figure.savefig(file, metadata={"Description": alt})
     checkpoint.write(args.output / f"{name}.png", file.getvalue())
     if IN_NOTEBOOK:
         from IPython.display import Image, display

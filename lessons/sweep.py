@@ -24,7 +24,7 @@ from tinyae.diagnosis import first_nonfinite
 from tinyae.training import Training, TrainingDiverged
 
 ROOT = Path(__file__).resolve().parent.parent
-CACHE = Path(os.environ.get("TINYAE_CACHE") or ROOT / "results").expanduser()
+CACHE = Path(os.path.expanduser(os.environ.get("TINYAE_CACHE") or ROOT / "results"))
 # For the workers: memory in pages of 2 MB, where Linux offers them, saves 6% of a step.
 os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
 tqdm.monitor_interval = 0  # no thread: a browser has none
@@ -46,38 +46,48 @@ class _Hasher(joblib.hashing.NumpyHasher):
         self.seen = set()
 
     def save(self, thing):
-        if isinstance(thing, types.ModuleType):
+        if isinstance(thing, (types.ModuleType, types.MemberDescriptorType)):
             thing = thing.__name__
         elif isinstance(thing, frozenset):
-            thing = sorted(map(repr, thing))  # its order differs between processes
+            thing = set(thing)  # joblib sorts sets, whose order differs in each process
         elif isinstance(thing, types.CodeType):
             thing = thing.co_code, thing.co_names, thing.co_consts
-        elif isinstance(thing, (type, types.FunctionType)) and _is_local(thing):
-            new = id(thing) not in self.seen  # a function may call itself
-            self.seen.add(id(thing))
-            thing = _definition(thing) if new else thing.__name__
+        elif isinstance(thing, property):
+            thing = thing.fget, thing.fset
+        elif isinstance(thing, (type, types.FunctionType)):
+            if _is_local(thing):
+                new = id(thing) not in self.seen  # a function may call itself
+                self.seen.add(id(thing))
+                thing = _definition(thing) if new else thing.__name__
+        elif hasattr(thing, "__wrapped__"):  # staticmethod, functools.cache
+            thing = thing.__wrapped__
+            return self.save(thing)
         super().save(thing)
 
 
 def _is_local(thing):
     """Return whether a function or class is defined outside installed packages."""
     root = thing.__module__.split(".")[0]
-    file = str(getattr(sys.modules.get(root), "__file__", None))
+    file = getattr(sys.modules.get(root), "__file__", None) or ""
+    installed = not {"site-packages", "dist-packages"}.isdisjoint(Path(file).parts)
     known = root in sys.stdlib_module_names or root in ("tinyae", "data_tools")
-    return not known and "-packages" not in file
+    return not known and not installed
 
 
 def _definition(thing):
     """Return what decides what a function or class does: code, values, used globals."""
     if isinstance(thing, type):
-        members = {k: getattr(v, "fget", v) for k, v in vars(thing).items()}  # property
-        members = {k: getattr(v, "__func__", v) for k, v in members.items()}
-        code = [v for v in members.values() if isinstance(v, types.FunctionType)]
-        return thing.__bases__, code, [v for k, v in members.items() if k[0] != "_"]
+        kinds = (types.FunctionType, property, staticmethod, classmethod)
+        used = {
+            name: value
+            for name, value in vars(thing).items()
+            if isinstance(value, kinds) or not name.startswith(("__", "_abc_"))
+        }
+        return thing.__bases__, used
     names = _names(thing.__code__) & thing.__globals__.keys()
-    cells = [cell.cell_contents for cell in thing.__closure__ or ()]
     used = {name: thing.__globals__[name] for name in names}
-    return thing.__code__, thing.__defaults__, cells, used
+    cells = [cell.cell_contents for cell in thing.__closure__ or ()]
+    return thing.__code__, thing.__defaults__, thing.__kwdefaults__, cells, used
 
 
 def _names(code):
@@ -138,26 +148,47 @@ def _prepare_worker():
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _one_epoch(name, experiment, state, images):
-    """Return the name and the state one epoch later, computed with one BLAS thread."""
+def _job(name, function, arguments):
+    """Return name and function(*arguments), computed with one BLAS thread."""
     _prepare_worker()
+    with threadpool_limits(1):
+        return name, function(*arguments)
+
+
+def _each(function, jobs):
+    """Return what _pool runs: function(*arguments) for {name: arguments}."""
+    return [joblib.delayed(_job)(name, function, jobs[name]) for name in jobs]
+
+
+def _pool(n_jobs):
+    """Return joblib's processes; they yield (name, result) as each is done."""
+    return joblib.Parallel(n_jobs, return_as="generator_unordered", batch_size=1)
+
+
+def _one_epoch(name, experiment, state, images):
+    """Return the state one epoch later."""
 
     def start():
         training = Training(experiment)
         return training.restore(state) if state else training
 
-    with threadpool_limits(1):
-        try:
-            return name, start().run(*images, epochs=1).state()
-        except TrainingDiverged as error:
-            where = first_nonfinite(start(), images[0])
-            raise TrainingDiverged(f"{name}: {error} {where}") from error
+    try:
+        return start().run(*images, epochs=1).state()
+    except TrainingDiverged as error:
+        where = first_nonfinite(start(), images[0])
+        raise TrainingDiverged(f"{name}: {error} {where}") from error
 
 
 def progress(total, unit):
     """Return a progress bar; without a terminal it updates every ten seconds."""
     pause = 0.1 if sys.stderr.isatty() else 10
-    return tqdm(total=total, unit=unit, mininterval=pause, ncols=79, disable=not total)
+    return tqdm(
+        total=total,
+        unit=unit,
+        mininterval=pause,
+        dynamic_ncols=True,
+        disable=not total,
+    )
 
 
 def train_all(experiments, images, folder=CACHE / "trainings", n_jobs=-1, fresh=False):
@@ -171,58 +202,53 @@ def train_all(experiments, images, folder=CACHE / "trainings", n_jobs=-1, fresh=
     again what is already saved.
     """
     paths = {n: checkpoint_path(n, e, images, folder) for n, e in experiments.items()}
-    if fresh:
-        for path in paths.values():
-            path.unlink(missing_ok=True)
-    trainings = {name: resume(e, paths[name]) for name, e in experiments.items()}
+    trainings = {
+        name: Training(e) if fresh else resume(e, paths[name])
+        for name, e in experiments.items()
+    }
 
     def left(name):
         return experiments[name].epochs - len(trainings[name].history)
 
-    yield from ((name, trainings[name]) for name in experiments if not left(name))
     pending = [name for name in experiments if left(name)]
     if any(experiments[name].backend != "numpy" for name in pending):
         n_jobs = 1  # there is one device
     n_jobs = min(joblib.effective_n_jobs(n_jobs), len(pending) or 1)
-    pool = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1)
-    with progress(sum(map(left, pending)), "epoch") as bar, pool:
-        while pending:
+    now = list(experiments)
+    with progress(sum(map(left, pending)), "epoch") as bar, _pool(n_jobs) as pool:
+        while now:
+            yield from ((name, trainings[name]) for name in now if not left(name))
             # An epoch of each, those furthest behind first, as many as keep all cores
             # busy: three trainings on two cores take the time of one and a half.
-            pending.sort(key=left, reverse=True)
+            pending = sorted(filter(left, pending), key=left, reverse=True)
             now = pending[: len(pending) // n_jobs * n_jobs or None]
-            state = {n: trainings[n].history and trainings[n].state() for n in now}
-            jobs = [
-                joblib.delayed(_one_epoch)(n, experiments[n], state[n], images)
-                for n in now
-            ]
-            for name, new in pool(jobs):
-                history = trainings[name].restore(new).history
-                checkpoint.save(
-                    paths[name], new, {"experiment": repr(experiments[name])}
-                )
+            jobs = {}
+            for name in now:
+                state = trainings[name].history and trainings[name].state()
+                jobs[name] = name, experiments[name], state, images
+            for name, state in pool(_each(_one_epoch, jobs)):
+                history = trainings[name].restore(state).history
+                settings = {"experiment": repr(experiments[name])}
+                checkpoint.save(paths[name], state, settings)
                 text = f"{name} {len(history)}/{experiments[name].epochs}"
                 bar.set_description_str(
                     f"{text} loss {history[-1][1]:.4f}", refresh=False
                 )
                 bar.update()
-            yield from ((name, trainings[name]) for name in now if not left(name))
-            pending = [name for name in pending if left(name)]
 
 
 def missing(experiments, images):
     """Return the names of the experiments that train_all would have to train."""
-    paths = {n: checkpoint_path(n, e, images) for n, e in experiments.items()}
     return [
-        n for n, e in experiments.items() if len(resume(e, paths[n]).history) < e.epochs
+        name
+        for name, e in experiments.items()
+        if len(resume(e, checkpoint_path(name, e, images)).history) < e.epochs
     ]
 
 
-def _measure(name, key, function, experiment, state, arguments):
-    _prepare_worker()
-    with threadpool_limits(1):
-        training = Training(replace(experiment, backend="numpy")).restore(state)
-        return name, _call(key, function, (training, *arguments))
+def _measure(key, function, experiment, state, arguments):
+    training = Training(replace(experiment, backend="numpy")).restore(state)
+    return _call(key, function, (training, *arguments))
 
 
 def measure(function, trainings, *arguments):
@@ -232,18 +258,14 @@ def measure(function, trainings, *arguments):
     they were computed before. function must depend on its arguments only.
     """
     inputs = fingerprint(function, arguments)
-    jobs = []
+    jobs = {}
     for name, training in trainings.items():
-        state, experiment = training.state(), training.experiment
-        key = fingerprint(inputs, experiment, state)
-        job = joblib.delayed(_measure)(
-            name, key, function, experiment, state, arguments
-        )
-        jobs.append(job)
+        settings = training.experiment, training.state()
+        key = fingerprint(inputs, settings)
+        jobs[name] = key, function, *settings, arguments
     found = {}
-    pool = joblib.Parallel(n_jobs=-1, return_as="generator_unordered", batch_size=1)
     with progress(len(jobs), "model") as bar:
-        for name, value in pool(jobs):
+        for name, value in _pool(-1)(_each(_measure, jobs)):
             found[name] = value
             bar.update()
     return {name: found[name] for name in trainings}

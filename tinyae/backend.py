@@ -110,8 +110,7 @@ def _reason(error):
     useful words are those of the error that caused it.
     """
     error = error.__cause__ or error
-    lines = [line.strip() for line in str(error).splitlines()]
-    lines = [line for line in lines if line.strip("= ")]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip("= ")]
     return lines[0] if lines else type(error).__name__
 
 
@@ -120,14 +119,15 @@ def _cupy():
     try:
         import cupy
     except Exception as error:  # a broken installation raises many kinds of errors
-        if isinstance(error, ModuleNotFoundError) and error.name == "cupy":
-            raise BackendUnavailable("CuPy is not installed", INSTALL) from error
         reason = f"CuPy is installed but cannot be imported ({_reason(error)})"
+        if isinstance(error, ModuleNotFoundError) and error.name == "cupy":
+            reason = "CuPy is not installed"
         raise BackendUnavailable(reason, INSTALL) from error
-    needed = ("astype", "concat", "permute_dims", "cumulative_sum")
-    missing = [name for name in needed if not hasattr(cupy, name)]
+    missing = {"astype", "concat", "permute_dims", "cumulative_sum"} - set(dir(cupy))
     if missing:
-        reason = f"CuPy {cupy.__version__} is too old, it lacks {', '.join(missing)}"
+        reason = (
+            f"CuPy {cupy.__version__} is too old, it lacks {', '.join(sorted(missing))}"
+        )
         raise BackendUnavailable(f"{reason}; {CUPY} or newer is needed", INSTALL)
     try:  # only work that was done proves a device: use what a training uses
         device = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)
@@ -172,11 +172,14 @@ def get_backend(name="auto"):
     """
     if name == "auto":
         try:
-            backend, why = find("cupy"), "a CUDA device works"
+            backend = find("cupy")
+            why = "a CUDA device works"
         except BackendUnavailable as error:
-            backend, why = find("numpy"), error.args[0]
+            backend = find("numpy")
+            why = error.args[0]
     else:
-        backend, why = find(name), f"{name!r} was requested"
+        backend = find(name)
+        why = f"{name!r} was requested"
     return backend, f"Runs on {backend.device} ({why})."
 
 
@@ -190,11 +193,12 @@ def backend_of(x, name="array"):
         if type(x) is backend.array_type:
             return backend
     if type(x).__module__.startswith("cupy") and "cupy" not in _backends:
-        find("cupy")
+        _cupy()
         return backend_of(x, name)
-    known = ", ".join(_backends)
-    got = type(x).__name__
-    raise TypeError(f"{name}: got {got}, expected a plain array of a backend: {known}")
+    raise TypeError(
+        f"{name}: got {type(x).__name__}, expected a plain array of a backend: "
+        f"{', '.join(_backends)}"
+    )
 
 
 def namespace(x):

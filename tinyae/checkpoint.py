@@ -65,8 +65,9 @@ def load(path):
     does not exist.
     """
     data = Path(path).read_bytes()
-    digest, body = data[len(MAGIC) :][:32], data[len(MAGIC) + 32 :]
-    if not data.startswith(MAGIC) or hashlib.sha256(body).digest() != digest:
+    start = len(MAGIC) + 32
+    body = data[start:]
+    if data[:start] != MAGIC + hashlib.sha256(body).digest():
         raise CheckpointError(f"{path}: damaged, or not a checkpoint of this version")
     try:
         arrays = _read_npz(body)
@@ -101,5 +102,6 @@ def load_weights(path, model):
     try:
         model.load_state_dict(_read_npz(data))
     except Exception as error:  # zipfile, zlib and NumPy raise different kinds
-        message = f"{path}: not the weights of this model ({error})"
-        raise CheckpointError(message) from error
+        raise CheckpointError(
+            f"{path}: not the weights of this model ({error})"
+        ) from error

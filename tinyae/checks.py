@@ -24,10 +24,12 @@ def expect(holds, error, name, got, expected):
 
 def integer(name, value, at_least, at_most=LARGEST):
     """Return `value` as an int between `at_least` and `at_most`."""
-    is_integer = isinstance(value, Integral) and not isinstance(value, bool)
-    expect(is_integer, TypeError, name, repr(value), "an integer")
-    expected = f"an integer from {at_least} to {at_most}"
-    expect(at_least <= value <= at_most, ValueError, name, value, expected)
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise TypeError(f"{name}: got {value!r}, expected an integer")
+    if not at_least <= value <= at_most:
+        raise ValueError(
+            f"{name}: got {value}, expected an integer from {at_least} to {at_most}"
+        )
     return int(value)
 
 
@@ -36,14 +38,16 @@ def number(name, value, low, high=inf, low_open=False, high_open=False):
 
     low_open, high_open: whether that bound itself is excluded.
     """
-    is_number = isinstance(value, Real) and not isinstance(value, bool)
-    expect(is_number, TypeError, name, repr(value), "a number")
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(f"{name}: got {value!r}, expected a number")
     above = low < value if low_open else low <= value  # False for NaN
     below = value < high if high_open else value <= high
-    expected = f"a finite number {'>' if low_open else '>='} {low}"
+    finite = abs(value) <= float_info.max  # isfinite fails for an int of 400 digits
+    expected = "a finite number"
+    if low > -inf:
+        expected += f" {'>' if low_open else '>='} {low}"
     if high < inf:
         expected += f" and {'<' if high_open else '<='} {high}"
-    finite = abs(value) <= float_info.max  # isfinite fails for an int of 400 digits
     expect(above and below and finite, ValueError, name, value, expected)
     return float(value)
 
@@ -53,8 +57,10 @@ def several(name, value, length, form, check, **limits):
 
     form: what is expected, in words, such as "(low, high)".
     """
-    expect(isinstance(value, (tuple, list)), TypeError, name, repr(value), form)
-    expect(len(value) == length, ValueError, name, repr(value), form)
+    if not isinstance(value, (tuple, list)):
+        raise TypeError(f"{name}: got {value!r}, expected {form}")
+    if len(value) != length:
+        raise ValueError(f"{name}: got {value!r}, expected {form}")
     return tuple(check(name, one, **limits) for one in value)
 
 
@@ -72,29 +78,34 @@ def pair(name, value, at_least):
 
 def less(name, values, other, limits):
     """Check that each of `values` is less than the limit at its place."""
-    fits = all(value < limit for value, limit in zip(values, limits, strict=True))
-    expect(fits, ValueError, name, values, f"less than the {other} {limits}")
+    if not np.all(np.less(values, limits)):
+        raise ValueError(
+            f"{name}: got {values}, expected less than the {other} {limits}"
+        )
 
 
 def dtype(value):
     """Return `value` as "float32" or "float64"."""
     name = dtype_name(value)
-    known = ("float32", "float64")
-    expect(name in known, ValueError, "dtype", repr(value), "'float32' or 'float64'")
+    if name not in ("float32", "float64"):
+        raise ValueError(f"dtype: got {value!r}, expected 'float32' or 'float64'")
     return name
 
 
 def generator(seed):
     """Return a NumPy Generator made from a seed, or the Generator that was given."""
-    if seed is not None and not isinstance(seed, np.random.Generator):
+    if not isinstance(seed, np.random.Generator | None):
         seed = integer("seed", seed, 0, at_most=2**64 - 1)
     return np.random.default_rng(seed)
 
 
 def volume(name, shape):
-    """Check that an array of `shape` could be held in memory: at most 2^33 numbers."""
-    expected = "at most 2^33 numbers: use fewer channels or features"
-    expect(prod(shape) <= 2**33, ValueError, name, f"shape {shape}", expected)
+    """Check that an array of `shape` could be held in memory: at most 2^28 numbers."""
+    if prod(shape) > 2**28:
+        raise ValueError(
+            f"{name}: got shape {shape}, expected at most 2^28 numbers: use fewer "
+            "channels or features"
+        )
 
 
 def state(value, layer):
@@ -102,62 +113,65 @@ def state(value, layer):
 
     Names and shapes must be those of its state_dict(); dtypes are converted.
     """
-    is_dict = hasattr(value, "items")
-    expected = "a dict {name: NumPy array}"
-    expect(is_dict, TypeError, "state", type(value).__name__, expected)
+    if not hasattr(value, "items"):
+        raise TypeError(
+            f"state: got {type(value).__name__}, expected a dict {{name: NumPy array}}"
+        )
+    value = {k: a for k, a in value.items() if not k.endswith("num_batches_tracked")}
     wanted = dict(layer.named_parameters())
-    arrays = {
-        name: np.asarray(a)
-        for name, a in value.items()
-        if not name.endswith("num_batches_tracked")
-    }
-    if arrays.keys() != wanted.keys():
+    if value.keys() != wanted.keys():
         raise ValueError(
-            f"state: missing {sorted(wanted.keys() - arrays.keys())}, unknown to this "
-            f"{type(layer).__name__} {sorted(arrays.keys() - wanted.keys())}; expected "
+            f"state: missing {sorted(wanted.keys() - value.keys())}, unknown to this "
+            f"{type(layer).__name__} {sorted(value.keys() - wanted.keys())}; expected "
             "the names of its state_dict()"
         )
+    arrays = {}
     for name, p in wanted.items():
+        a = np.asarray(value[name])
         shape = tuple(p.data.shape)
-        got = arrays[name]
-        fits = got.shape == shape and got.dtype.kind == "f"
-        given = f"shape {got.shape} and dtype {got.dtype}"
-        where = f"state[{name!r}]"
-        expect(fits, ValueError, where, given, f"floats of shape {shape}")
-        arrays[name] = got.astype(dtype_name(p.data.dtype))
+        if a.shape != shape or a.dtype.kind != "f":
+            raise ValueError(
+                f"state[{name!r}]: got shape {a.shape} and dtype {a.dtype}, expected "
+                f"floats of shape {shape}"
+            )
+        arrays[name] = a.astype(dtype_name(p.data.dtype))
     return arrays
 
 
 def layers(named, Layer):
     """Return `named`, {name: layer}, with string names: at least one, each a Layer."""
-    expect(named, ValueError, "layers", "none", "at least one")
+    if not named:
+        raise ValueError("layers: got none, expected at least one")
     for name, layer in named.items():
-        is_layer = isinstance(layer, Layer)
-        expect(is_layer, TypeError, "layers", f"{layer!r} at {name!r}", "a Layer")
+        if not isinstance(layer, Layer):
+            raise TypeError(f"layers: got {layer!r} at {name!r}, expected a Layer")
     return {str(name): layer for name, layer in named.items()}
 
 
-def distinct(named):
+def distinct(named, argument="layers"):
     """Yield all (name, Layer or Parameter) of `named`; raise if one appears twice."""
-    seen = {}
+    names = {}
     for name, part in named:
-        if id(part) in seen:
-            where = f"the same {type(part).__name__} at {seen[id(part)]!r} and {name!r}"
-            expected = "a new one at each place: a layer keeps one forward only"
-            expect(False, ValueError, "layers", where, expected)
-        seen[id(part)] = name
+        first = names.setdefault(id(part), name)
+        if first != name:
+            raise ValueError(
+                f"{argument}: got the same {type(part).__name__} at {first!r} and "
+                f"{name!r}, expected a new one at each place: a layer keeps one "
+                "forward only"
+            )
         yield name, part
 
 
 def parameters(value):
     """Return `value` as a list of Parameters, all of one dtype and on one backend."""
     value = list(value) if isinstance(value, Iterable) else [value]
-    expected = "a layer's parameters()"
-    expect(value, ValueError, "parameters", "none", expected)
+    if not value:
+        raise ValueError("parameters: got none, expected a layer's parameters()")
     for p in value:
-        expect(hasattr(p, "grad"), TypeError, "parameters", repr(p), expected)
+        if not hasattr(p, "grad"):
+            raise TypeError(f"parameters: got {p!r}, expected a layer's parameters()")
         array("parameters", p.data, like=value[0].data)
-    return [p for _, p in distinct(enumerate(value))]
+    return [p for _, p in distinct(enumerate(value), "parameters")]
 
 
 def gradients(parameters):
@@ -165,15 +179,18 @@ def gradients(parameters):
     for number, p in enumerate(parameters):
         if p.grad is None:
             raise ValueError("Adam: step before backward; a parameter has no gradient")
-        name = f"parameters[{number}].grad (parameter of shape {tuple(p.data.shape)})"
-        array(name, p.grad, tuple(p.data.shape), like=p.data)
+        shape = tuple(p.data.shape)
+        name = f"parameters[{number}].grad (parameter of shape {shape})"
+        array(name, p.grad, shape, like=p.data)
 
 
 def more_than_one_value(name, x, training):
     """Check that in training each channel of x has more than one value."""
-    fits = not training or prod(x.shape[1:]) > 1
-    expected = "more than one value per channel in training"
-    expect(fits, ValueError, name, f"shape {tuple(x.shape)}", expected)
+    if training and prod(x.shape[1:]) == 1:
+        raise ValueError(
+            f"{name}: got shape {tuple(x.shape)}, expected more than one value per "
+            "channel in training"
+        )
 
 
 def array(name, x, dims=None, like=None):
@@ -184,7 +201,10 @@ def array(name, x, dims=None, like=None):
     dtype.
     """
     backend = backend_of(x, name)
-    if like is not None:
+    if like is None:
+        if x.dtype not in (backend.xp.float32, backend.xp.float64):
+            raise TypeError(f"{name}: got dtype {x.dtype}, expected float32 or float64")
+    else:
         other, dtype = (
             like if isinstance(like, tuple) else (backend_of(like), like.dtype)
         )
@@ -193,14 +213,14 @@ def array(name, x, dims=None, like=None):
                 f"{name}: got a {backend.name} array, expected a {other.name} array; "
                 "move the model with model.to(...) or the data with Backend.from_numpy"
             )
-        expect(x.dtype == dtype, TypeError, name, f"dtype {x.dtype}", f"{dtype}")
-    elif x.dtype not in (backend.xp.float32, backend.xp.float64):
-        raise TypeError(f"{name}: got dtype {x.dtype}, expected float32 or float64")
+        if x.dtype != dtype:
+            raise TypeError(f"{name}: got dtype {x.dtype}, expected {dtype}")
     shape = tuple(x.shape)
     dims = ("...",) * len(shape) if dims is None else dims
     fits = len(shape) == len(dims) and all(
         got > 0 and (isinstance(want, str) or got == want)
         for got, want in zip(shape, dims, strict=False)
     )
-    expected = f"({', '.join(map(str, dims))}), no axis empty"
-    expect(fits, ValueError, name, f"shape {shape}", expected)
+    if not fits:
+        form = ", ".join(map(str, dims))
+        raise ValueError(f"{name}: got shape {shape}, expected ({form}), no axis empty")

@@ -11,28 +11,21 @@ def _note(found, where, *arrays):
     for array in arrays:
         if array is not None:
             xp = namespace(array)
-            if not bool(xp.all(xp.isfinite(array))):
+            if not xp.all(xp.isfinite(array)):
                 found.append(where)
 
 
-def _watch(name, layer, found):
-    """Make forward and backward of a layer, or a loss, note non-finite results."""
-    kind = f"{name} ({type(layer).__name__})"
-    forward, backward = layer.forward, layer.backward
+def _watch(layer, method, where, found):
+    """Make a method of a layer, or of the loss, note non-finite results."""
+    original = getattr(layer, method)
 
-    def watched_forward(*arguments):
-        y = forward(*arguments)
-        _note(found, f"in the output of {kind}", y)
-        return y
-
-    def watched_backward(*arguments, **options):
-        dx = backward(*arguments, **options)
+    def watched(*arguments, **options):
+        result = original(*arguments, **options)
         gradients = [p.grad for p in vars(layer).values() if isinstance(p, Parameter)]
-        _note(found, f"in a gradient computed by {kind}", dx, *gradients)
-        return dx
+        _note(found, where, result, *gradients)
+        return result
 
-    layer.forward = watched_forward
-    layer.backward = watched_backward
+    setattr(layer, method, watched)
 
 
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")  # this looks for them
@@ -43,9 +36,11 @@ def first_nonfinite(training, train_images):
     train_images: (M, 28, 28), uint8, a NumPy array.
     """
     found = []
-    layers = [*training.model.named_layers(), ("model", training.model)]
-    for name, layer in [*layers, ("loss", training.loss)]:
-        _watch(name, layer, found)
+    others = [("model", training.model), ("loss", training.loss)]
+    for name, layer in training.model.named_layers() + others:
+        kind = f"{name} ({type(layer).__name__})"
+        _watch(layer, "forward", f"in the output of {kind}", found)
+        _watch(layer, "backward", f"in a gradient computed by {kind}", found)
     training.model.train()
     pixels = training.backend.from_numpy(train_images)
     epoch = len(training.history) + 1

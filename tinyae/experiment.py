@@ -7,6 +7,7 @@ from typing import Any
 
 from . import checks
 from .backend import namespace, zeros
+from .layer import Layer
 from .models import AnelloAutoencoder, batch_first, batch_last
 
 
@@ -37,18 +38,24 @@ class Experiment:
     backend: str = "numpy"
 
     def __post_init__(self):
-        form = "None or a function (images, generator)"
-        fits = self.corruption is None or callable(self.corruption)
-        checks.expect(fits, TypeError, "corruption", repr(self.corruption), form)
-        form = "a function (seed=...) that returns a Layer"
-        checks.expect(callable(self.model), TypeError, "model", repr(self.model), form)
-        low, high = checks.several(
-            "pixel_range", self.pixel_range, 2, "(low, high)", checks.number, low=-inf
-        )
+        if self.corruption is not None and not callable(self.corruption):
+            raise TypeError(
+                f"corruption: got {self.corruption!r}, expected None or a function "
+                "(images, generator)"
+            )
+        if isinstance(self.model, Layer) or not callable(self.model):
+            raise TypeError(
+                f"model: got {self.model!r}, expected a function (seed=...) that "
+                "returns a Layer"
+            )
         form = "(low, high) with low < high"
-        checks.expect(low < high, ValueError, "pixel_range", self.pixel_range, form)
-        for name in ("epochs", "batch_size"):
-            checks.integer(name, getattr(self, name), at_least=1)
+        low, high = checks.several(
+            "pixel_range", self.pixel_range, 2, form, checks.number, low=-inf
+        )
+        if low >= high:
+            raise ValueError(f"pixel_range: got {self.pixel_range}, expected {form}")
+        checks.integer("epochs", self.epochs, at_least=1)
+        checks.integer("batch_size", self.batch_size, at_least=1)
         checks.integer("seed", self.seed, at_least=0)
         checks.number("lr", self.lr, 0)
         checks.number("weight_decay", self.weight_decay, 0)

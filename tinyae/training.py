@@ -7,7 +7,6 @@ there too until the epoch ends, because reading a number back makes a GPU wait.
 
 import numpy as np
 
-from . import checks
 from .backend import get_backend, to_numpy
 from .experiment import batches
 from .losses import MSELoss
@@ -56,10 +55,8 @@ class Training:
         _check_images("test_images", test_images)
         train = self.backend.from_numpy(train_images)
         test = self.backend.from_numpy(test_images)
-        last = self.experiment.epochs
-        if epochs is not None:
-            last = min(len(self.history) + epochs, last)
-        for epoch in range(len(self.history) + 1, last + 1):
+        left = range(len(self.history) + 1, self.experiment.epochs + 1)
+        for epoch in left[:epochs]:
             losses = self.train_epoch(train, epoch), self.test_epoch(test, epoch)
             if not np.isfinite(losses).all():
                 raise TrainingDiverged(
@@ -67,31 +64,38 @@ class Training:
                     f"{self.experiment.lr}) or look at the input."
                 )
             self.history.append(losses)
-            if epoch == 1:
-                self.first_weights = self.weights()
+            self.first_weights = self.first_weights or self.weights()
         return self
 
     def train_epoch(self, pixels, epoch):
         """Train on all pixels (M, 28, 28) once; return the mean loss."""
         self.model.train()
-        losses = [self.train_step(x, t) for x, t in self.train_batches(pixels, epoch)]
-        return self._mean(losses, pixels.shape[0])
-
-    def train_step(self, x, target):
-        """Take one step downhill on one batch; return its loss, a 0-d array."""
-        loss = self.loss.forward(self.model.forward(x), target)
-        self.model.backward(self.loss.backward(), input_grad=False)
-        self.optimizer.step()
-        return loss
+        return self._mean(self.train_step, self.train_batches(pixels, epoch))
 
     def test_epoch(self, pixels, epoch):
         """Return the mean loss on pixels (M, 28, 28), without learning."""
         self.model.eval()
-        losses = [
-            self.loss.forward(self.model.forward(x), target)
-            for x, target in self.test_batches(pixels, epoch)
-        ]
-        return self._mean(losses, pixels.shape[0])
+        return self._mean(self.test_step, self.test_batches(pixels, epoch))
+
+    def train_step(self, x, target):
+        """Take one step downhill on one batch; return its loss, a 0-d array."""
+        loss = self.test_step(x, target)
+        self.model.backward(self.loss.backward(), input_grad=False)
+        self.optimizer.step()
+        return loss
+
+    def test_step(self, x, target):
+        """Return the loss of one batch, a 0-d array."""
+        return self.loss.forward(self.model.forward(x), target)
+
+    def _mean(self, step, batches):
+        """Return the mean loss over all images, from the mean losses of the batches."""
+        losses, sizes = [], []
+        for x, target in batches:
+            losses.append(step(x, target))
+            sizes.append(x.shape[0])
+        values = to_numpy(self.backend.xp.stack(losses)).astype("float64")
+        return float(np.average(values, weights=sizes))
 
     def train_batches(self, pixels, epoch):
         """Return the batches of an epoch in random order.
@@ -99,25 +103,16 @@ class Training:
         They depend only on the seed and the epoch, so an epoch can be repeated exactly.
         """
         xp = self.backend.xp
-        rng = self.backend.rng(self.experiment.seed, epoch, "shuffle")
-        order = xp.argsort(rng.random((pixels.shape[0],), dtype=xp.float64))
-        return batches(pixels, self.experiment, self._rng(epoch, "train"), order)
+        keys = self._rng(epoch, "shuffle").random((pixels.shape[0],), dtype=xp.float64)
+        rng = self._rng(epoch, "train")
+        return batches(pixels, self.experiment, rng, xp.argsort(keys))
 
     def test_batches(self, pixels, epoch):
         """Return the batches of the test images, in order."""
         return batches(pixels, self.experiment, self._rng(epoch, "test"))
 
     def _rng(self, epoch, purpose):
-        if self.experiment.corruption is None:
-            return None
         return self.backend.rng(self.experiment.seed, epoch, purpose)
-
-    def _mean(self, losses, M):
-        """Return the mean over M images, from the mean losses of their batches."""
-        size = self.experiment.batch_size
-        sizes = [min(size, M - start) for start in range(0, M, size)]
-        values = to_numpy(self.backend.xp.stack(losses))
-        return float(np.average(values.astype("float64"), weights=sizes))
 
     def weights(self):
         """Return {name: array}, not copied, because a step never changes an array."""
@@ -134,22 +129,26 @@ class Training:
         """
         model = self.model
         if after_first:
-            model = self.experiment.model(seed=self.experiment.seed)
-            arrays = {name: to_numpy(a) for name, a in self.first_weights.items()}
-            model.load_state_dict(arrays)
-            model.to(self.backend.name)
+            model = Training(self.experiment).model
+            for name, p in model.named_parameters():
+                p.data = self.first_weights[name]
         return self._apply(model.eval().forward, images)
 
     def _apply(self, function, images, size=256):
         """Return function(images), computed batch by batch to save memory."""
-        starts = range(0, len(images), size)
         parts = [
-            function(self.backend.from_numpy(images[i : i + size])) for i in starts
+            function(self.backend.from_numpy(images[start : start + size]))
+            for start in range(0, len(images), size)
         ]
         return to_numpy(self.backend.xp.concat(parts))
 
     def state(self):
-        """Return all that must be saved after an epoch, {name: NumPy array}."""
+        """Return all that must be saved after an epoch, {name: NumPy array}.
+
+        Raises ValueError before the first epoch.
+        """
+        if not self.history:
+            raise ValueError("state: got no finished epoch, expected at least one")
         arrays = {f"model.{name}": to_numpy(a) for name, a in self.weights().items()}
         arrays |= {f"first.{n}": to_numpy(a) for n, a in self.first_weights.items()}
         arrays["adam.t"] = np.array(self.optimizer.t, "int64")
@@ -163,13 +162,12 @@ class Training:
 
         Raises ValueError or KeyError if an array is missing or does not fit.
         """
-        first = checks.state(_part(state, "first."), self.model)
+        self.model.load_state_dict(_part(state, "first."))
+        self.first_weights = self.weights()
         self.model.load_state_dict(_part(state, "model."))
-        put = self.backend.from_numpy
-        self.first_weights = {name: put(a) for name, a in first.items()}
         self.optimizer.t = int(state["adam.t"])
-        self.optimizer.m = put(state["adam.m"])
-        self.optimizer.v = put(state["adam.v"])
+        self.optimizer.m = self.backend.from_numpy(state["adam.m"])
+        self.optimizer.v = self.backend.from_numpy(state["adam.v"])
         self.history = [tuple(row) for row in state["history"].tolist()]
         return self
 
@@ -182,6 +180,7 @@ def _part(state, prefix):
 def _check_images(name, images):
     kind = getattr(images, "dtype", type(images).__name__)
     shape = np.shape(images)
-    fits = kind == "uint8" and len(shape) == 3 and 0 not in shape
-    got, expected = f"{kind} {shape}", "uint8 images (M, 28, 28)"
-    checks.expect(fits, TypeError, name, got, expected)
+    if kind != "uint8" or len(shape) != 3 or 0 in shape:
+        raise TypeError(
+            f"{name}: got {kind} {shape}, expected uint8 images (M, 28, 28)"
+        )
