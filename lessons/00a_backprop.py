@@ -204,9 +204,9 @@ table(["", "best h", "its error"], rows, "The lowest point of each curve")
 #
 # A layer returns an array, but the check needs one number. It takes L = Σ dy · y with a
 # *random* dy. Then dy is the gradient for y, and every entry of y counts with a weight
-# of its own. ([Lesson 0c](00c_batchnorm_adam.py) shows what an all-ones dy misses.)
-# `tinyae.gradcheck` does this for the input and every parameter of a layer. Here it
-# meets a Linear that has a mistake.
+# of its own. (Lesson 0c shows what an all-ones dy misses.) `tinyae.gradcheck` does this
+# for the input and every parameter of a layer. Here it meets a Linear that has a
+# mistake.
 
 # %%
 
@@ -388,9 +388,8 @@ assert losses[1] > 0.15
 # three matrices are one matrix, so the network can only cut the plane with a straight
 # line. Its loss stays at 0.21, little better than the 0.25 of always answering 1/2.
 #
-# So a network learns with nothing but the chain rule. In
-# [lesson 0b](00b_convolution.py) you derive convolution, and in
-# [lesson 0c](00c_batchnorm_adam.py) batch norm and a better step than gradient descent.
+# So a network learns with nothing but the chain rule. In lesson 0b you derive
+# convolution, and in lesson 0c batch norm and a better step than gradient descent.
 #
 # ## On your own
 #

@@ -10,8 +10,8 @@
 # and transposed convolution are the same three products with forward and backward
 # exchanged.
 #
-# **What you need.** [Lesson 0a](00a_backprop.py): the three rules of Linear, and the
-# sum over all uses. The lesson runs in about ten seconds.
+# **What you need.** Lesson 0a: the three rules of Linear, and the sum over all uses.
+# The lesson runs in about ten seconds.
 #
 # **Notation.** An image is an array (C, height, width), with C channels. A batch of N
 # images is an array (C, height, width, N): the batch is the last axis. A layer makes O

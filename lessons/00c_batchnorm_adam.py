@@ -9,8 +9,8 @@
 # why its stored variance is not the one it divides by, and why Adam divides by the size
 # of the gradient, corrects its averages, and lets weights decay.
 #
-# **What you need.** [Lesson 0a](00a_backprop.py): the chain rule and the sum over all
-# uses. The lesson runs in about ten seconds.
+# **What you need.** Lesson 0a: the chain rule and the sum over all uses. The lesson
+# runs in about ten seconds.
 #
 # **Notation.** C channels, N images in the batch, and M = height · width · N values per
 # channel. Sums and means run over the M values of one channel. L is the loss, and dx is
@@ -387,8 +387,8 @@ assert abs(small - large) < 0.01
 # those with large gradients to 0.99 only. AdamW has pulled both to 0.90, which is
 # 0.9999¹⁰⁰⁰.
 #
-# You have now derived everything that [lesson 1](01_objective1.py) uses: convolution,
-# batch norm, Linear, ReLU, sigmoid and Adam.
+# You have now derived everything that lesson 1 uses: convolution, batch norm, Linear,
+# ReLU, sigmoid and Adam.
 #
 # ## On your own
 #

@@ -228,12 +228,14 @@ save(figure, args, "figure9_seeds", data, alt)
 # %% [markdown]
 # ## On your own
 #
-# 1. Predict the loss for σ = 0.2 to three decimals, then train it. (Expected: EX1)
+# 1. Predict the loss for σ = 0.2 to three decimals, then train it. (Expected: @@EX1)
 # 2. At which σ would the noise alone make the loss twice the clean one? (Expected:
 #    σ² = 0.60, so σ = 0.77.)
 # 3. How many seeds would detect a true difference of 0.001? (Expected: with k seeds the
 #    interval's half-width is t s / √k, where s is the standard deviation of the
 #    differences. With s = 0.0002, as above, 3 seeds are enough; with s = 0.001 it takes
 #    7, and with s = 0.002 it takes 18.)
-# 4. Compare unpaired: use another set of seeds for σ = 0.01. What happens to the
-#    interval, and why? (Expected: EX4)
+# 4. Compare unpaired: treat the two times five losses as if no two belonged together.
+#    What happens to the interval, and why? (Expected: on the training images its
+#    half-width grows from 0.0003 to 0.0018. What a pair shares, the initial weights and
+#    the order of the images, no longer cancels.)

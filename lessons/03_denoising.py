@@ -1,533 +1,548 @@
 # %% [markdown]
-# # Lesson 3. Does noise help? A denoising autoencoder, measured by one yardstick
+# # Lesson 3. Does noise help? A denoising autoencoder
 #
-# **What you'll do.** Build what the report meant to build, a denoising autoencoder as Vincent et al. (2008) define it:
-# corrupted image in, CLEAN image as the target. Train it with many amounts of noise, for a narrow and a wide code, from
-# several seeds, and test every model on every kind of input.
+# **What you'll do.** Build what the report meant to build: a denoising autoencoder
+# (Vincent et al. 2008). It gets a corrupted image and is compared with the *clean* one.
+# Train it with many amounts of noise, with a narrow and a wide code, from three seeds.
+# Test every model on every kind of input.
 #
-# **What you'll learn.** To choose a yardstick before comparing; to ask "better at what?"; to set simple methods beside a
-# network; and to say what the numbers do not show.
+# **What you'll learn.** To choose one yardstick before you compare; to ask "better at
+# what?"; to set simple methods beside a network; to find out why a model fails; and
+# what the numbers in a code mean.
 #
 # **What you need.** Lessons 1 and 2.
 
 # %%
-import time
+import os
+import sys
+
+sys.path.append(os.path.dirname(os.path.realpath(sys.argv[0])))  # for python -P
+
+from functools import partial
 
 from common import (
-    CORRUPTIONS,
     data_tools,
     load,
     measure,
-    missing,
     np,
     options,
+    plt,
     save_csv,
     table,
     train,
     tsne,
 )
-from figures import figure_tsne, first_of_each, plt, save, show_image
-from joblib import cpu_count
+from figures import figure_images, figure_tsne, first_of_each, save, show_image
 from scipy import ndimage, stats
 from sklearn.decomposition import PCA
-from threadpoolctl import threadpool_limits
+from sklearn.neighbors import KNeighborsClassifier
 
-from tinyae.backend import host
-from tinyae.training import Experiment, Training, to_range
+from tinyae import AnelloAutoencoder, BatchNorm2d
+from tinyae.experiment import Experiment, to_range
 
-chosen = options(
-    "03_denoising",
-    "A denoising autoencoder: does noise help, at what, how much?",
-    epochs_quick=10,
-)
-data = load(chosen)
+about = "A denoising autoencoder: does noise help, at what, how much?"
+# The wide code is 8 times as long, and PCA has at most 784 = 8 * 98 components.
+args = options("03_denoising", about, epochs_quick=10, largest_code=98)
+data = load(args)
 
 # %% [markdown]
 # ## The plan
 #
-# Pixels are mapped to [0, 1], the range of the sigmoid, so that a loss of 0 is possible; sigma is in these units. The
-# noise is added and not clipped; erased boxes are set to 0, black here. Each model is trained with one corruption; the
-# row of the tables. Each is tested with all of them, the columns, against the clean test image: one yardstick for all.
+# Pixels are mapped to [0, 1], the range of the sigmoid, so a loss of 0 is possible. σ
+# is in these units. The noise is added and not clipped. Erased boxes are set to 0,
+# which is black here. There are 9 ways to train: clean images, 7 amounts of noise, and
+# erased boxes. With codes of 4 and 32 numbers and 3 seeds, that makes 54 trainings.
+# They take about 45 minutes on two cores; you can stop and continue at any time.
 
 # %%
 RANGE = (0.0, 1.0)
 SIGMAS = ["0.01", "0.05", "0.1", "0.2", "0.35", "0.5", "1"]
-CONDITIONS = {"Normal": None} | {
-    f"Gaussian σ={s}": data_tools.GaussianNoise(float(s)) for s in SIGMAS
-}
-CONDITIONS["RandomErasing"] = CORRUPTIONS["RandomErasing"]
+CONDITIONS = {"Normal": None}
+CONDITIONS |= {f"Gaussian σ={s}": data_tools.GaussianNoise(float(s)) for s in SIGMAS}
+CONDITIONS["RandomErasing"] = data_tools.RandomErasing()
 NAMES = list(CONDITIONS)
-DIMENSIONS = [chosen.latent_dim, 8 * chosen.latent_dim]
-SEEDS = [chosen.seed + i for i in range(3)]
+STRONG = f"Gaussian σ={SIGMAS[-2]}"  # shown in the pictures
+CODES = [args.latent_dim, 8 * args.latent_dim]
+SEEDS = [args.seed + i for i in range(3)]
 
 
-def label(name, d, seed):
-    return f"{name}, d={d}, seed {seed}"
+def label(name, code, seed):
+    return f"{name}, d={code}, seed {seed}"
 
 
 EXPERIMENTS = {
-    label(name, d, seed): Experiment(
-        corruption=corruption,
+    label(name, code, seed): Experiment(
+        corruption=CONDITIONS[name],
         clean_target=True,
         pixel_range=RANGE,
-        latent_dim=d,
-        epochs=chosen.epochs,
+        model=partial(AnelloAutoencoder, code),
+        epochs=args.epochs,
         seed=seed,
-        backend=chosen.backend,
+        backend=args.backend,
     )
-    for d in DIMENSIONS
+    for code in CODES
     for seed in SEEDS
-    for name, corruption in CONDITIONS.items()
+    for name in NAMES
 }
-
-to_do = missing(EXPERIMENTS, data, chosen)
-print(
-    f"\n{len(EXPERIMENTS)} trainings: {len(NAMES)} corruptions x {len(DIMENSIONS)} code sizes x {len(SEEDS)} seeds; "
-    f"{len(EXPERIMENTS) - len(to_do)} are there already."
-)
-if to_do:
-    trial = Training(
-        Experiment(
-            corruption=CONDITIONS["Gaussian σ=1"],
-            clean_target=True,
-            epochs=2,
-            backend=chosen.backend,
-        )
-    )
-    few, test = data.train_images[: 256 * 20], data.test_images[:256]
-    with threadpool_limits(1):  # as each training has
-        trial.run(few, test, epochs=1)
-        began = time.perf_counter()
-        trial.run(few, test, epochs=1)
-    work = lambda train, test: (
-        len(train) + len(test) / 3
-    )  # to test an image takes a third of learning from it
-    epoch = (
-        (time.perf_counter() - began)
-        * work(data.train_images, data.test_images)
-        / work(few, test)
-    )
-    side_by_side = (
-        cpu_count() if chosen.backend == "numpy" else 1
-    )  # one device carries them out one by one
-    minutes = len(to_do) * chosen.epochs * epoch / side_by_side / 60
-    print(
-        f"An epoch takes about {epoch:.1f} s here: the trainings, {side_by_side} at a time, take about {minutes:.0f} "
-        f"minutes, and measuring the models about {minutes / 5 + 1:.0f} more."
-    )
 
 # %% [markdown]
 # ## Training
 
 # %%
-trainings = dict(train(EXPERIMENTS, data, chosen))
+print(f"\n{len(EXPERIMENTS)} trainings of {args.epochs} epochs:")
+trainings = dict(train(EXPERIMENTS, data, args))
 
 # %% [markdown]
 # ## Measuring
 #
-# For every model: the mean squared error against the clean test image, for clean inputs and for each corruption (the same
-# noisy images for all models). And the quality of its code, for clean images: how often the majority among the 5 nearest
-# training codes names a test image's garment (k-nearest-neighbour accuracy), and the silhouette of the test codes by
-# garment, which compares distances within a garment with those to the nearest other (1: well apart, 0: overlapping).
+# The yardstick is the mean squared error (MSE) against the clean test image, for clean
+# input and for each corruption. All models get the same noisy images. For the quality
+# of a code we encode clean images and take the 5 nearest training codes of each test
+# code. How often does their majority name the right garment? This is the 5-NN accuracy
+# (nearest neighbours).
 #
-# PSNR says the same as the MSE in decibels, 10 log10(1 / MSE) for pixels in [0, 1]: 3 dB is half the error.
+# On the full data, over seeds 1 to 3, a code of 4 reaches an MSE of 0.0192 and an
+# accuracy of 0.777 without noise, and a code of 32 reaches 0.0100 and 0.869. A little
+# noise changes nothing. Much noise costs: with σ = 1 the models reach 0.0220 and 0.764,
+# and 0.0172 and 0.834.
 
 
 # %%
-def noisy_test_images(name, data):
-    """The clean test images (M, 1, 28, 28) and the same under a corruption: the same draw in every process."""
-    clean = to_range(data.test_images, RANGE)
-    rng = host.random.default_rng([307, *name.encode()])
-    return clean, CONDITIONS[name](clean, rng) if CONDITIONS[name] else clean
+def mse(a, b):
+    return float(np.mean((a - b) ** 2))
 
 
-def quality(training, data):
-    """A trained model's errors on all test corruptions, and the quality of its codes."""
-    from sklearn.metrics import silhouette_score
-    from sklearn.neighbors import KNeighborsClassifier
-
-    result = {}
-    for name in CONDITIONS:
-        clean, noisy = noisy_test_images(name, data)
-        result[name] = float(np.mean((training.reconstruct(noisy) - clean) ** 2))
-    codes = training.encode(to_range(data.train_images, RANGE))
-    test_codes = training.encode(to_range(data.test_images, RANGE))
-    knn = KNeighborsClassifier(n_neighbors=5).fit(codes, data.train_labels)
-    result["knn"] = float(knn.score(test_codes, data.test_labels))
-    result["silhouette"] = float(silhouette_score(test_codes, data.test_labels))
-    return result
+def corrupt(images, name, corruption):
+    """Corrupt images, in the same way each time and in every process."""
+    rng = np.random.default_rng([307, *name.encode()])
+    return corruption(images, rng) if corruption else images
 
 
-measured = measure(quality, trainings, data)
-save_csv(
-    chosen.output / "matrix.csv",
-    [["latent_dim", "train", "test", "seed", "mse"]]
-    + [
-        [d, name, test, seed, f"{measured[label(name, d, seed)][test]:.6f}"]
-        for d in DIMENSIONS
-        for name in NAMES
-        for test in NAMES
-        for seed in SEEDS
-    ],
-)
+def quality(training, images_and_labels, conditions, pixel_range):
+    """Return a model's errors on all corruptions, and the accuracy of its codes."""
+    train_images, train_labels, test_images, test_labels = images_and_labels
+    clean = to_range(test_images, pixel_range)
+    found = {}
+    for name, corruption in conditions.items():
+        noisy = corrupt(clean, name, corruption)
+        found[name] = mse(training.reconstruct(noisy), clean)
+    codes = training.encode(to_range(train_images, pixel_range))
+    knn = KNeighborsClassifier(n_neighbors=5).fit(codes, train_labels)
+    found["5-NN"] = float(knn.score(training.encode(clean), test_labels))
+    return found
 
 
-def over_seeds(name, d, what):
-    """A measured number of one model, for each seed."""
-    return np.array([measured[label(name, d, seed)][what] for seed in SEEDS])
+measured = measure(quality, trainings, data[:4], CONDITIONS, RANGE)
+
+
+def over_seeds(name, code, what, results=measured):
+    """Return a measured number of one kind of model, for each seed."""
+    return np.array([results[label(name, code, seed)][what] for seed in SEEDS])
 
 
 def plus_minus(values, digits=4):
-    return f"{values.mean():.{digits}f} ± {values.std(ddof=1):.{digits}f}"
+    return f"{np.mean(values):.{digits}f} ± {np.std(values, ddof=1):.{digits}f}"
 
 
-def psnr(mse):
-    return 10 * np.log10(1 / mse)
+lines = [["latent_dim", "train", "test", "seed", "mse"]]
+for name, errors in measured.items():
+    kind, code, seed = name.rsplit(", ", 2)
+    for test in NAMES:
+        lines.append([code[2:], kind, test, seed[5:], f"{errors[test]:.6f}"])
+save_csv(args.output / "matrix.csv", lines)
 
-
-for d in DIMENSIONS:
-    table(
-        [
-            "trained with",
-            "MSE, clean input",
-            "PSNR (dB)",
-            "5-NN accuracy",
-            "silhouette",
-        ],
-        [
-            [
-                name,
-                plus_minus(over_seeds(name, d, "Normal"), 5),
-                plus_minus(psnr(over_seeds(name, d, "Normal")), 2),
-                plus_minus(over_seeds(name, d, "knn")),
-                plus_minus(over_seeds(name, d, "silhouette")),
-            ]
-            for name in NAMES
-        ],
-        f"Clean test images, code of {d}: mean ± standard deviation over {len(SEEDS)} seeds",
-    )
+for code in CODES:
+    rows = []
+    for name in NAMES:
+        numbers = [over_seeds(name, code, what) for what in ("Normal", "5-NN")]
+        rows.append([name, *map(plus_minus, numbers)])
+    title = f"Clean test images, code of {code}: mean ± standard deviation over 3 seeds"
+    table(["trained with", "MSE", "5-NN accuracy"], rows, title)
 
 # %% [markdown]
 # ## Train by test
 #
-# Rows: what a model was trained with. Columns: what it is tested with. The best of each column is framed.
+# Rows: what a model was trained with. Columns: what it is tested with. The best of each
+# column is framed. On the full data the matrix shows five things.
+#
+# - *The first rows* are alike. Noise up to σ = 0.1 changes the error on clean images by
+#   at most 0.0003. With a code of 32 it already protects: trained with σ = 0.1, the
+#   model makes 0.0233 of images with σ = 0.5 where the clean model makes 0.0291.
+# - *The diagonal.* From σ = 0.2 on, the best model for an amount of noise is the one
+#   that was trained with this amount.
+# - *The row of σ = 1* is flat. It pays for the noise on clean images (0.0172 instead of
+#   0.0100 with a code of 32) and then hardly notices any (0.0183 at σ = 0.5).
+# - *The last column.* No amount of noise prepares a model for boxes: at best 0.0333 and
+#   0.0297, where training with boxes reaches 0.0209 and 0.0132.
+# - *The last row.* A model trained with boxes fails on noise. At σ = 0.5 its error is
+#   0.227 and 0.332, ten times that of a model that never saw a corrupted image.
+
+# %%
+means = {}
+for code in CODES:
+    cells = [over_seeds(name, code, test) for name in NAMES for test in NAMES]
+    means[code] = 1000 * np.mean(cells, axis=1).reshape(len(NAMES), -1)
+low = min(mean.min() for mean in means.values())
+high = max(mean.max() for mean in means.values())
+middle = (low * high) ** 0.5
+
+ticks = [name.replace("Gaussian ", "").replace("Random", "") for name in NAMES]
+figure, axes = plt.subplots(1, 2, figsize=(13, 6.6))
+for axis, (code, mean) in zip(axes, means.items(), strict=True):
+    axis.imshow(mean, cmap="cividis_r", norm="log", vmin=low, vmax=high)
+    for (row, column), value in np.ndenumerate(mean):
+        best = value == mean[:, column].min()
+        box = {"boxstyle": "square", "fill": False, "ec": "#D55E00", "lw": 2.5}
+        color = "white" if value > middle else "black"
+        text = f"{value:.1f}"
+        where = {"ha": "center", "va": "center", "bbox": box if best else None}
+        axis.text(column, row, text, color=color, fontsize=12, **where)
+    axis.set(xlabel="tested with", ylabel="trained with", title=f"code of {code}")
+    axis.set_xticks(range(len(NAMES)), ticks, rotation=45, ha="right")
+    axis.set_yticks(range(len(NAMES)), ticks)
+figure.suptitle("1000 x MSE against the clean test image, mean over 3 seeds")
+print("\nFigure 10: every model on every kind of input.")
+alt = "Two heat maps of errors. The lowest lie on the diagonal, the highest in the "
+alt += "last row: models trained with erased boxes and tested with noise."
+save(figure, args, "figure10_matrix", data, alt)
+
+# %% [markdown]
+# ## Why the last row fails
+#
+# We look inside the models, on 1,000 test images with σ = 0.5. The numbers below are
+# for a code of 32, seed 1, full data.
+#
+# **Where does the noise do its damage?** On black pixels, which are half of all. Noise
+# on them alone gives an error of 0.278, almost as much as noise everywhere, 0.292. And
+# it is the *negative* noise. If we clip the noisy images to [0, 1], the error is 0.051,
+# little more than that of the clean model (0.045). Training never showed a pixel
+# below 0.
+#
+# **Why does this model care?** In its training images a pixel of exactly 0 is either
+# background or erased, so it pays to know exactly where the image is black. The first
+# layer gets a filter that answers this:
+#
+#     ReLU(b + Σ w x)  with b > 0 and large negative weights w
+#
+# It is positive where all nine pixels x are black, and 0 on a garment. Its weights add
+# up to -5.1; in the clean model no filter has a sum below -1.4. While x ≥ 0 its answer
+# is at most b. A negative x makes it many times larger than in training.
+#
+# **What does batch norm do?** In evaluation mode it normalises with the running mean
+# and variance of the training images. Noise multiplies the variance of a channel by up
+# to 37 (2 in the clean model), but batch norm does not see that and passes it on. We
+# renew the statistics: one forward in training mode, on the noisy images, with a
+# momentum of 1. The error falls from 0.292 to 0.126. The encoder's batch norm alone
+# gives 0.119, so the decoder's two only pass on what the encoder did. The clean model
+# hardly changes: 0.028 and 0.025.
+#
+# **What is left**, 0.126 against 0.025, is the filter itself. Its answer is now scaled,
+# but it still reports noise.
+#
+# So remember three things. A network uses every shortcut that its training images
+# offer, here the value of the boxes. It may do anything with inputs that training did
+# not contain, so test it on what you expect in use. And batch norm assumes that test
+# images are like training images; where they are not, its statistics can be renewed
+# without labels and without training.
 
 
 # %%
-def short(name):
-    return name.replace("Gaussian ", "").replace("Random", "")
+def inside(training, clean, noisy):
+    """Return errors of a model on noisy images, and what noise changes inside it."""
+
+    def error(images):
+        return mse(training.reconstruct(images), clean)
+
+    model = training.model
+    filters = model.encoder["encoder_cnn"][0].weight.data
+    norms = [x for _, x in model.named_layers() if isinstance(x, BatchNorm2d)]
+    before = norms[0].running_var.data
+    found = {
+        "MSE, noise on all pixels": error(noisy),
+        "MSE, noise on black pixels": error(np.where(clean == 0, noisy, clean)),
+        "MSE, noisy images clipped to [0, 1]": error(np.clip(noisy, 0, 1)),
+        "smallest Σw of a filter": np.min(filters.sum(axis=(1, 2, 3))),
+    }
+    for norm in norms:
+        norm.momentum = 1.0  # a batch's statistics replace the running ones
+    model.encoder.train()
+    model.encode(noisy)
+    found["variance, noisy / running"] = np.max(norms[0].running_var.data / before)
+    found["MSE, encoder's batch norm renewed"] = error(noisy)
+    model.train()
+    model.forward(noisy)
+    found["MSE, all batch norms renewed"] = error(noisy)
+    return found
 
 
-def heat_map(values, better, unit, cell):
-    """Both code sizes side by side: values(name, d, test) over the seeds, the best of each column framed."""
-    figure, axes = plt.subplots(1, 2, figsize=(14, 6.2))
-    matrices = [
-        np.array([[values(name, d, test) for test in NAMES] for name in NAMES])
-        for d in DIMENSIONS
-    ]
-    means = [matrix.mean(axis=2) for matrix in matrices]
-    shades = [np.log10(mean) if better == "lower" else -mean for mean in means]
-    low, high = (
-        min(shade.min() for shade in shades),
-        max(shade.max() for shade in shades),
-    )
-    for axis, d, matrix, mean, shade in zip(axes, DIMENSIONS, matrices, means, shades):
-        axis.imshow(shade, cmap="cividis_r", vmin=low, vmax=high)
-        for (i, j), value in np.ndenumerate(mean):
-            axis.text(
-                j,
-                i,
-                f"{cell(value)}\n±{cell(matrix[i, j].std(ddof=1))}",
-                ha="center",
-                va="center",
-                fontsize=9,
-                color="white" if shade[i, j] > (low + high) / 2 else "black",
-            )
-        for j, i in enumerate(shade.argmin(axis=0)):
-            axis.add_patch(
-                plt.Rectangle(
-                    (j - 0.47, i - 0.47),
-                    0.94,
-                    0.94,
-                    fill=False,
-                    edgecolor="#D55E00",
-                    linewidth=2.5,
-                )
-            )
-        axis.set(xlabel="tested with", ylabel="trained with", title=f"code of {d}")
-        axis.set_xticks(range(len(NAMES)), map(short, NAMES), rotation=45, ha="right")
-        axis.set_yticks(range(len(NAMES)), map(short, NAMES))
-    figure.suptitle(
-        f"{unit} against the clean test image, mean ± standard deviation over {len(SEEDS)} seeds; dark is bad"
-    )
-    return figure
-
-
+clean = to_range(data.test_images[:1000], RANGE)
+noisy = corrupt(clean, STRONG, CONDITIONS[STRONG])
+kinds = [(name, code) for code in CODES for name in ("Normal", "RandomErasing")]
+chosen = [label(name, code, seed) for name, code in kinds for seed in SEEDS]
+anatomy = measure(inside, {name: trainings[name] for name in chosen}, clean, noisy)
+rows = []
+for what in anatomy[chosen[0]]:
+    numbers = [over_seeds(*kind, what, anatomy) for kind in kinds]
+    rows.append([what, *(plus_minus(n, 3) for n in numbers)])
+header = ["trained with, code of", *(f"{name}, {code}" for name, code in kinds)]
+table(header, rows, f"Inside two models: 1,000 test images with {STRONG}")
+first, *_, last = anatomy[chosen[-1]].values()
 print(
-    "\nFigure 10: every model on every kind of input, as mean squared error and as PSNR."
+    "This run", "confirms" if last < first / 1.5 else "does not confirm", "that renewed"
 )
-save(
-    heat_map(
-        over_seeds,
-        "lower",
-        "Mean squared error x 1000",
-        lambda value: f"{1000 * value:.1f}",
-    ),
-    chosen,
-    "figure10_matrix",
-    data,
-)
-save(
-    heat_map(
-        lambda name, d, test: psnr(over_seeds(name, d, test)),
-        "higher",
-        "PSNR in dB",
-        lambda value: f"{value:.1f}",
-    ),
-    chosen,
-    "figure10_matrix_psnr",
-    data,
-)
+print("batch norms remove a large part of the last row's error.")
 
 # %% [markdown]
 # ## Simple methods on the same images
 #
 # - *Noisy image*: do nothing.
+# - *Filter*: a Gaussian blur or a median of the neighbourhood. The kind and the width
+#   are those that do best on corrupted *training* images. A filter has no code, so it
+#   shows what denoising alone can do.
 # - *PCA*: the best linear code of the same size, fitted to the clean training images.
-# - *Filter*: a Gaussian blur or a median of the neighbourhood, whichever of some widths is best on corrupted *training*
-#   images. It has no code to squeeze the image through, so it shows what denoising alone can do.
+#
+# On the full data the filter beats every model up to σ = 0.2 (code of 4) and σ = 0.1
+# (code of 32), because to squeeze an image through so few numbers costs more than weak
+# noise does. PCA with 4 numbers has an MSE of 0.0366 on clean images, with 32 of
+# 0.0151; the autoencoder's code of the same size has 0.0192 and 0.0100.
 
 # %%
-FILTERS = {"none": lambda x: x} | {
-    f"Gaussian {w}": lambda x, w=w: ndimage.gaussian_filter(x, (0, 0, w, w))
-    for w in (0.4, 0.6, 0.8, 1.0, 1.4)
-}
-FILTERS |= {
-    f"median {n}": lambda x, n=n: ndimage.median_filter(x, (1, 1, n, n)) for n in (3, 5)
-}
-pcas = {
-    d: PCA(d, svd_solver="covariance_eigh").fit(
-        to_range(data.train_images, RANGE).reshape(-1, 784)
-    )
-    for d in DIMENSIONS
-}
-baselines = {}
-for test in NAMES:
-    clean, noisy = noisy_test_images(test, data)
-    flat = noisy.reshape(-1, 784)
-    tuning = to_range(data.train_images[:1000], RANGE)
-    tuning_noisy = (
-        CONDITIONS[test](tuning, host.random.default_rng(chosen.seed))
-        if CONDITIONS[test]
-        else tuning
-    )
-    best = min(FILTERS, key=lambda f: np.mean((FILTERS[f](tuning_noisy) - tuning) ** 2))
-    baselines[test] = {
-        "noisy image": np.mean((noisy - clean) ** 2),
-        "filter": np.mean((FILTERS[best](noisy) - clean) ** 2),
-        "which": best,
-    }
-    for d in DIMENSIONS:
-        rebuilt = (
-            pcas[d].inverse_transform(pcas[d].transform(flat)).reshape(clean.shape)
-        )
-        baselines[test][f"PCA {d}"] = np.mean((rebuilt - clean) ** 2)
+FILTERS = {"none": np.array}
+for width in (0.4, 0.6, 0.8, 1.0, 1.4, 2.0, 2.8):
+    blur = partial(ndimage.gaussian_filter, sigma=(0, 0, width, width))
+    FILTERS[f"Gaussian {width}"] = blur
+for width in (3, 5):
+    median = partial(ndimage.median_filter, size=(1, 1, width, width))
+    FILTERS[f"median {width}"] = median
 
-for d in DIMENSIONS:
-    table(
-        [
-            "tested with",
-            "noisy image",
-            "best filter",
-            f"PCA {d}",
-            "AE, Normal",
-            "AE, same corruption",
-        ],
-        [
-            [
-                test,
-                f"{baselines[test]['noisy image']:.4f}",
-                f"{baselines[test]['filter']:.4f} ({baselines[test]['which']})",
-                f"{baselines[test][f'PCA {d}']:.4f}",
-                plus_minus(over_seeds("Normal", d, test)),
-                plus_minus(over_seeds(test, d, test)),
-            ]
-            for test in NAMES
-        ],
-        f"MSE against the clean test image, code of {d}",
+flat = to_range(data.train_images, RANGE).reshape(-1, 784)
+PCAS = {code: PCA(code, svd_solver="covariance_eigh").fit(flat) for code in CODES}
+
+
+def through_pca(images, code):
+    """Encode images by PCA and decode them again."""
+    codes = PCAS[code].transform(images.reshape(-1, 784))
+    return PCAS[code].inverse_transform(codes).reshape(images.shape)
+
+
+tuning = to_range(data.train_images[:1000], RANGE)
+clean = to_range(data.test_images, RANGE)
+simple, best_filter = {}, {}
+for test, corruption in CONDITIONS.items():
+    noisy = corrupt(tuning, test, corruption)
+    errors = {name: mse(f(noisy), tuning) for name, f in FILTERS.items()}
+    best_filter[test] = min(errors, key=errors.get)
+    noisy = corrupt(clean, test, corruption)
+    simple[test] = [mse(noisy, clean), mse(FILTERS[best_filter[test]](noisy), clean)]
+    simple[test] += [mse(through_pca(noisy, code), clean) for code in CODES]
+
+for column, code in enumerate(CODES, 2):
+    rows = []
+    for test in NAMES:
+        nothing, filtered, pca = (f"{simple[test][i]:.4f}" for i in (0, 1, column))
+        filtered += f" ({best_filter[test]})"
+        models = [plus_minus(over_seeds(name, code, test)) for name in ("Normal", test)]
+        rows.append([test, nothing, filtered, pca, *models])
+    header = [
+        "tested with",
+        "noisy image",
+        "filter",
+        "PCA",
+        "Normal",
+        "same corruption",
+    ]
+    title = (
+        f"MSE against the clean test image; PCA and the models have a code of {code}"
     )
+    table(header, rows, title)
 
 # %% [markdown]
 # ## How much noise
+#
+# On clean images both curves are flat and then rise: noise in training does not help
+# there, neither the error nor the code. Erased boxes have no place on the axis of σ.
 
 # %%
-figure, axes = plt.subplots(1, 3, figsize=(14, 4))
-looks = [
-    dict(color="#0072B2", marker="o", linestyle="-"),
-    dict(color="#D55E00", marker="s", linestyle="--"),
-]
-for axis, what, title in zip(
-    axes,
-    ("Normal", "knn", "silhouette"),
-    (
-        "MSE on clean test images",
-        "5-NN accuracy of the codes",
-        "silhouette of the codes",
-    ),
-):
-    for d, look in zip(DIMENSIONS, looks):
-        values = [over_seeds(name, d, what) for name in NAMES]
-        for part in (
-            slice(0, -1),
-            slice(-1, None),
-        ):  # RandomErasing has no place on the scale of sigma
-            x = np.arange(len(NAMES))[part]
-            axis.errorbar(
-                x,
-                [v.mean() for v in values][part],
-                [v.std(ddof=1) for v in values][part],
-                capsize=3,
-                **look,
-                label=f"code of {d}" if part.start == 0 else None,
-            )
-    axis.set_xticks(range(len(NAMES)), ["0", *SIGMAS, "erasing"], rotation=45)
-    axis.set(title=title, xlabel="sigma of the training noise")
+figure, axes = plt.subplots(1, 2, figsize=(11, 4))
+styles = [("#0072B2", "o", "-"), ("#D55E00", "s", "--")]
+titles = {"Normal": "MSE on clean test images", "5-NN": "5-NN accuracy of the codes"}
+for axis, (what, title) in zip(axes, titles.items(), strict=True):
+    for code, (color, mark, line) in zip(CODES, styles, strict=True):
+        values = np.array([over_seeds(name, code, what) for name in NAMES])
+        x, mean, deviation = range(len(NAMES)), values.mean(1), values.std(1, ddof=1)
+        bars = {"fmt": mark, "color": color, "capsize": 3, "label": f"code of {code}"}
+        axis.errorbar(x, mean, deviation, **bars)
+        axis.plot(x[:-1], mean[:-1], line, color=color)
+    axis.set_xticks(x, ["0", *SIGMAS, "erasing"], rotation=45)
+    axis.set(title=title, xlabel="σ of the training noise")
 axes[0].set_ylim(bottom=0)
 axes[0].legend()
-print(
-    "\nFigure 11: error and quality of the code against the amount of noise (mean and standard deviation over seeds)."
+print("\nFigure 11: error and accuracy against the noise, mean and standard deviation.")
+alt = (
+    "Two plots against σ. The error on clean images is flat up to 0.1 and then rises; "
 )
-save(figure, chosen, "figure11_amount", data)
+alt += "the accuracy of the codes is flat and then falls."
+save(figure, args, "figure11_amount", data, alt)
 
 # %% [markdown]
 # ## What to conclude
 #
-# Each sentence below is computed from the numbers above. "Better" and "worse" are said where the 95% interval of the
-# paired differences (the same seeds, Student's t) excludes 0. With 3 seeds that interval is wide; and where
-# there is no difference at all, one of twenty such intervals excludes 0 by chance.
+# On the full data, over seeds 1 to 3:
+#
+# - **On clean images noise does not help.** No model trained with noise is better than
+#   the clean model. Those with σ ≥ 0.5 (code of 4) or σ ≥ 0.2 (code of 32) are worse,
+#   and so are those trained with boxes.
+# - **On noisy images it helps**, the more the stronger the noise. Training with the
+#   test's own corruption lowers the error by more than 5% from σ = 0.35 (code of 4) or
+#   σ = 0.1 (code of 32) up: at σ = 0.5 from 0.0250 to 0.0211 and from 0.0291 to 0.0154,
+#   at σ = 1 from 0.0427 to 0.0259 and from 0.0741 to 0.0226. Erased boxes: from 0.0357
+#   to 0.0209 and from 0.0318 to 0.0132.
+# - **The codes do not get better.** The best 5-NN accuracy with noise is 0.7801 (code
+#   of 4, σ = 0.05) and 0.8695 (code of 32, σ = 0.01), without noise 0.7774 and 0.8688.
+#   These seeds cannot tell such differences from 0.
+# - **If you must choose one model** for all nine kinds of input, choose σ = 0.5. It has
+#   the lowest mean error with both codes.
+#
+# "Better" and "worse" mean that the 95% interval of the differences between models of
+# the same seed (Student's t) excludes 0. With 3 seeds this interval is wide. And where
+# there is no difference at all, one of twenty such intervals still excludes 0.
 
 
 # %%
-def compare(name, d, what):
-    """Mean difference from the Normal model over the seeds, and half its 95% interval."""
-    difference = over_seeds(name, d, what) - over_seeds("Normal", d, what)
-    half = (
-        stats.t.ppf(0.975, len(SEEDS) - 1) * difference.std(ddof=1) / len(SEEDS) ** 0.5
-    )
-    return difference.mean(), half
-
-
-def verdict(name, d, what, more_is_better=False):
-    mean, half = compare(name, d, what)
+def verdict(name, code, what, sign):
+    """Compare with Normal, seed by seed; sign: -1 if less is better."""
+    difference = over_seeds(name, code, what) - over_seeds("Normal", code, what)
+    mean, n = difference.mean(), len(SEEDS)
+    half = stats.t.ppf(0.975, n - 1) * difference.std(ddof=1) / n**0.5
     if abs(mean) <= half:
-        return "no difference that these seeds can tell"
-    return f"{'better' if (mean > 0) == more_is_better else 'worse'} by {abs(mean):.4f} ± {half:.4f}"
+        return "not different"
+    return f"{'better' if mean * sign > 0 else 'worse'} by {abs(mean):.4f} ± {half:.4f}"
 
 
-NOISY, best_code = NAMES[1:], {}
-for d in DIMENSIONS:
-    helped = [name for name in NOISY if "better" in verdict(name, d, "Normal")]
-    harmed = [name for name in NOISY if "worse" in verdict(name, d, "Normal")]
-    best = min(NOISY, key=lambda name: over_seeds(name, d, "Normal").mean())
-    matched = {
-        test: (over_seeds(test, d, test).mean(), over_seeds("Normal", d, test).mean())
-        for test in NOISY
-    }
-    gain = [test for test in NOISY if matched[test][0] < 0.95 * matched[test][1]]
-    filter_wins = [
-        test
-        for test in NOISY
-        if baselines[test]["filter"] < min(over_seeds(n, d, test).mean() for n in NAMES)
-    ]
-    pca_wins = [
-        test
-        for test in NAMES
-        if baselines[test][f"PCA {d}"]
-        < min(over_seeds(n, d, test).mean() for n in NAMES)
-    ]
-    best_code[d] = max(NOISY, key=lambda name: over_seeds(name, d, "knn").mean())
-    overall = min(
-        NAMES,
-        key=lambda name: np.mean([over_seeds(name, d, test).mean() for test in NAMES]),
-    )
-    print(f"""
-Code of {d}
-  On clean images, is a model trained with noise better than one trained without? Better: {", ".join(helped) or "none"}.
-    Worse: {", ".join(harmed) or "none"}. The lowest error of the eight, {best}: {verdict(best, d, "Normal")}.
-  On corrupted images, training with the same corruption lowers the error by more than 5% for: {", ".join(gain) or "none"}.""")
-    for test in gain:
-        print(f"    {test}: {matched[test][0]:.4f} instead of {matched[test][1]:.4f}")
-    knn = lambda name: (
-        f"{name}: {plus_minus(over_seeds(name, d, 'knn'))}, {verdict(name, d, 'knn', more_is_better=True)}"
-    )
-    print(f"""  The code's 5-NN accuracy: {plus_minus(over_seeds("Normal", d, "knn"))} without noise.
-    The best with it, {knn(best_code[d])}.
-    {knn("Gaussian σ=1")}.
-  Simple methods: the filter beats every model on {", ".join(filter_wins) or "no corruption"}; PCA with {d} components on \
-{", ".join(pca_wins) or "nothing"}.
-  Over all nine kinds of input together, {overall} has the lowest mean error.""")
-
-# %% [markdown]
-# A denoiser with a code of 4 or 32 numbers pays for squeezing the image through it: that alone costs more than weak noise
-# does. So the plain answer has two halves. Noise in training helps where the *test* images are noisy, the more the
-# stronger the noise is; on clean images it is not what makes this autoencoder better.
+told = True
+for code in CODES:
+    rows, helped, gained, filtered = [], [], [], []
+    for name in NAMES[1:]:
+        clean_verdict = verdict(name, code, "Normal", -1)
+        same, normal = (over_seeds(n, code, name).mean() for n in (name, "Normal"))
+        change = f"{same:.4f} instead of {normal:.4f}"
+        rows.append([name, clean_verdict, change, verdict(name, code, "5-NN", 1)])
+        models = [over_seeds(n, code, name).mean() for n in NAMES]
+        if "better" in clean_verdict:
+            helped.append(name)
+        if same < 0.95 * normal:
+            gained.append(name)
+        if simple[name][1] < min(models):
+            filtered.append(name)
+    header = ["trained with", "on clean images", "on its own corruption", "5-NN"]
+    table(header, rows, f"Compared with Normal, code of {code}")
+    best = NAMES[means[code].mean(axis=1).argmin()]
+    print(f"  better on clean images: {', '.join(helped) or 'none'}")
+    print(f"  better by 5% on their own corruption: {', '.join(gained) or 'none'}")
+    print(f"  the filter beats every model on: {', '.join(filtered) or 'none'}")
+    print(f"  lowest error over all {len(NAMES)} kinds of input: {best}")
+    told &= not helped and {STRONG, "RandomErasing"} <= set(gained)
+print(f"\nThis run {'confirms' if told else 'does not confirm'} that noise helps where")
+print("the test images are noisy and does not help on clean images.")
 
 # %% [markdown]
 # ## Pictures
+#
+# With a code of 4 even the clean model draws whole garments under this noise, because
+# four numbers can hold nothing else; but not always the right one. With a code of 32 it
+# draws spots. The models trained with this noise draw the right garment with both
+# codes, without its prints. The models trained with boxes draw something white.
 
 # %%
 examples = first_of_each(data.test_labels)
-clean, noisy = (
-    images[examples] for images in noisy_test_images("Gaussian σ=0.5", data)
-)
-rows = {"clean": clean, "σ=0.5": noisy}
-for d in DIMENSIONS:
-    for name in ("Normal", "Gaussian σ=0.5"):
-        rows[f"{short(name)}, {d}"] = trainings[label(name, d, SEEDS[0])].reconstruct(
-            noisy
-        )
-rows[f"PCA, {DIMENSIONS[1]}"] = (
-    pcas[DIMENSIONS[1]]
-    .inverse_transform(pcas[DIMENSIONS[1]].transform(noisy.reshape(-1, 784)))
-    .reshape(clean.shape)
-)
-rows["filter"] = FILTERS[baselines["Gaussian σ=0.5"]["which"]](noisy)
-figure, axes = plt.subplots(len(rows), 10, figsize=(11, len(rows) + 0.5))
-for row, (name, images) in zip(axes, rows.items()):
-    for axis, image in zip(row, images):
-        show_image(axis, image[0], RANGE)
-    row[0].set_ylabel(name, rotation=0, ha="right", va="center")
-for axis, garment in zip(axes[0], data_tools.CLASS_NAMES):
-    axis.set_title(garment, fontsize=10)
-figure.suptitle(
-    "Noise with sigma 0.5, and what several models make of it (trained with, size of the code)"
-)
+labels = data.test_labels[examples]
+noisy = corrupt(clean, STRONG, CONDITIONS[STRONG])[examples]
+shown = {"clean": clean[examples], STRONG: noisy}
+for code in CODES:
+    for name in ("Normal", STRONG, "RandomErasing"):
+        training = trainings[label(name, code, SEEDS[0])]
+        shown[f"{name}, code of {code}"] = training.reconstruct(noisy)
+shown[f"PCA, code of {CODES[1]}"] = through_pca(noisy, CODES[1])
+shown["filter"] = FILTERS[best_filter[STRONG]](noisy)
 print("\nFigure 12: denoised images.")
-save(figure, chosen, "figure12_pictures", data)
+title = f"{STRONG}, and what is made of it: trained with, size of the code"
+alt = "Ten garments: clean, noisy, and as four models, PCA and a filter rebuild them."
+figure = figure_images(shown, labels, title, RANGE)
+save(figure, args, "figure12_pictures", data, alt)
 
-print(
-    "\nFigure 13: t-SNE of clean test images' codes, trained without noise and with what gave the best 5-NN accuracy."
-)
+# %% [markdown]
+# ## What the numbers of a code mean
+#
+# We encode an ankle boot into 4 numbers and move each of them over the range that it
+# has in the test images (from the 1st to the 99th percentile). The decoder draws what
+# nine such codes mean.
+#
+# No number stands for one property: each changes the kind, the outline and the
+# brightness together, and on the way a boot can become a shoe or a bag. Some ends are
+# no garment at all, because no test image has such a combination of numbers.
+
+
+# %%
+def strips(training, images, example):
+    """Rebuild one image with each number of its code moved over its range."""
+    codes = training.encode(images)
+    low, high = np.percentile(codes, [1, 99], axis=0)
+    rows = []
+    for i in range(min(codes.shape[1], 8)):
+        moved = np.repeat(codes[example : example + 1], 9, axis=0)
+        moved[:, i] = np.linspace(low[i], high[i], 9)
+        rows.append(training.model.decode(moved))
+    return np.array(rows)
+
+
+GARMENT = 9  # 0: T-shirt, ..., 9: ankle boot
+name = label("Normal", CODES[0], SEEDS[0])
+rows = measure(strips, {name: trainings[name]}, clean, examples[GARMENT])[name]
+size = (10, 1.1 * len(rows) + 0.5)
+figure, axes = plt.subplots(len(rows), 9, figsize=size, squeeze=False)
+for number, (line, pictures) in enumerate(zip(axes, rows, strict=True), 1):
+    for axis, picture in zip(line, pictures, strict=True):
+        show_image(axis, picture[0], RANGE)
+    line[0].set_ylabel(f"number {number}")
+figure.suptitle("One garment; each number of its code moved, the others kept")
+print("\nFigure 13a: a strip for each number of the code.")
+alt = "Rows of nine pictures; in each row one number of the code grows."
+save(figure, args, "figure13a_strips", data, alt)
+
+# %% [markdown]
+# ## The codes
+#
+# t-SNE, as in lesson 1, of the codes of clean images. With 32 numbers the garments
+# separate more clearly than with 4, as the accuracies say. Shirts,
+# pullovers and coats stay mixed.
+
+# %%
+print("\nFigure 13b: t-SNE of the codes of clean test images.")
 layouts = {}
-for d in DIMENSIONS:
-    for name in ("Normal", best_code[d]):
-        codes = trainings[label(name, d, SEEDS[0])].encode(
-            to_range(data.test_images, RANGE)
-        )
-        layouts[f"{name}, code of {d}, 5-NN {over_seeds(name, d, 'knn')[0]:.3f}"] = (
-            tsne(codes)
-        )
-save(figure_tsne(layouts, data.test_labels), chosen, "figure13_tsne", data)
+for code in CODES:
+    for name in ("Normal", STRONG):
+        accuracy = over_seeds(name, code, "5-NN")[0]
+        codes = trainings[label(name, code, SEEDS[0])].encode(clean)
+        layouts[f"{name}, code of {code}, 5-NN {accuracy:.3f}"] = tsne(codes)
+alt = "Four scatter plots of codes, coloured by garment."
+save(figure_tsne(layouts, data.test_labels), args, "figure13b_tsne", data, alt)
 
 # %% [markdown]
 # ## On your own
 #
-# 1. Compute the PSNR of the noisy image for sigma = 0.1 by hand. (Expected: 20 dB, since the MSE is sigma^2 = 0.01.)
-# 2. At which sigma does the autoencoder with the narrow code begin to beat doing nothing? Read it from the table, then
-#    explain it. (Expected: where sigma^2 exceeds the model's own error on clean images.)
-# 3. Erase grey boxes instead of black ones, `RandomErasing(value=0.5)`. Is that easier or harder? (Expected: easier: grey
-#    boxes do not look like background.)
-# 4. Use a code of 128. Does noise help the codes there? Predict before you train: what keeps a wide code from copying its
-#    input?
-# 5. Mix: draw sigma anew for every image, uniformly from 0 to 1, as a corruption class of your own. Where in the matrix
-#    would its row win? (Expected: nowhere by much, and nowhere badly beaten.)
+# 1. PSNR expresses an MSE in decibels: 10 log₁₀(1 / MSE) for pixels in [0, 1]. Compute
+#    it by hand for a noisy image with σ = 0.1. (Expected: 20 dB, since the MSE is σ² =
+#    0.01. Half the error is 3 dB more.)
+# 2. At which σ does the clean model with a code of 4 begin to beat doing nothing? Read
+#    it from the table, then explain it. (Expected: between 0.1 and 0.2. Doing nothing
+#    costs σ², the model about 0.0193 up to σ = 0.1, and √0.0193 = 0.14.)
+# 3. Erase grey boxes instead of black ones: `RandomErasing(value=0.5)` in CONDITIONS.
+#    What becomes of the last row? (Expected: it still fails on noise, but less, because
+#    the boxes no longer ask for a filter for black. On the sample, code of 4, seed 1,
+#    20 epochs, the error at σ = 0.5 is 0.043 instead of 0.083; on its own boxes it is
+#    0.027 instead of 0.028.)
+# 4. How many noisy images does it take to renew the batch norms? Use only the first one
+#    in `inside`. (Expected: one is almost enough, 0.128 instead of 0.126 with a code of
+#    32, because each channel of one image already has 49 values.)
+# 5. Train one model for all amounts: `GaussianNoise((0.0, 1.0))` draws another σ for
+#    every image. Where in the matrix would its row win? (Expected: EX5)

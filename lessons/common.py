@@ -83,11 +83,11 @@ def sentence(error):
 
 def end(status, text=""):
     """End this process and its workers at once, with a sentence."""
-    for worker in multiprocessing.active_children():
-        worker.kill()
     try:
-        sys.stdout.flush()
         os.write(2, text.encode(sys.stderr.encoding, "replace"))
+        for worker in multiprocessing.active_children():
+            worker.terminate()
+        sys.stdout.flush()
     finally:
         os._exit(status)
 

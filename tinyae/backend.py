@@ -125,18 +125,21 @@ def _cupy():
         raise BackendUnavailable(reason, INSTALL) from error
     missing = {"astype", "concat", "permute_dims", "cumulative_sum"} - set(dir(cupy))
     if missing:
-        reason = (
-            f"CuPy {cupy.__version__} is too old, it lacks {', '.join(sorted(missing))}"
+        raise BackendUnavailable(
+            f"CuPy {cupy.__version__} is too old, it lacks "
+            f"{', '.join(sorted(missing))}; {CUPY} or newer is needed",
+            INSTALL,
         )
-        raise BackendUnavailable(f"{reason}; {CUPY} or newer is needed", INSTALL)
     try:  # only work that was done proves a device: use what a training uses
         device = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)
         x = cupy.random.default_rng([1, 2]).random((4, 4), dtype=cupy.float32)
         cupy.argsort(cupy.sum(x @ x, axis=0))[0].item()
     except Exception as error:  # no driver, no device, no compiler, no cuBLAS, ...
-        reason = f"CuPy {cupy.__version__} is installed but cannot use a CUDA device"
-        fix = f"install an NVIDIA driver, or repair CuPy with {INSTALL}"
-        raise BackendUnavailable(f"{reason} ({_reason(error)})", fix) from error
+        raise BackendUnavailable(
+            f"CuPy {cupy.__version__} is installed but cannot use a CUDA device "
+            f"({_reason(error)})",
+            f"install an NVIDIA driver, or repair CuPy with {INSTALL}",
+        ) from error
     return register(
         Backend(
             "cupy",
@@ -161,8 +164,10 @@ def find(name):
         return _backends[name]
     if name == "cupy":
         return _cupy()
-    known = ", ".join(map(repr, sorted({"auto", "cupy", *_backends})))
-    raise ValueError(f"backend: got {name!r}, expected one of {known}")
+    known = sorted({"auto", "cupy", *_backends})
+    raise ValueError(
+        f"backend: got {name!r}, expected one of {', '.join(map(repr, known))}"
+    )
 
 
 def get_backend(name="auto"):

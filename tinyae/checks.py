@@ -40,6 +40,8 @@ def number(name, value, low, high=inf, low_open=False, high_open=False):
     """
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f"{name}: got {value!r}, expected a number")
+    if isinstance(value, np.generic):
+        value = value.item()
     above = low < value if low_open else low <= value  # False for NaN
     below = value < high if high_open else value <= high
     finite = abs(value) <= float_info.max  # isfinite fails for an int of 400 digits

@@ -276,7 +276,7 @@ def test_models():
         AnelloAutoencoder(4).decode(ones(2, 5))
     with wrong("ValueError: dy: got shape (2, 28, 28), expected (N, 1, 28, 28)"):
         ran(AnelloAutoencoder(), 2, 1, 28, 28).backward(ones(2, 28, 28))
-    with wrong("ValueError: backend: got 'tpu', expected one of 'auto', 'cupy', 'nump"):
+    with wrong("ValueError: backend: got 'tpu', expected one of 'auto'"):
         AnelloAutoencoder().to("tpu")
     with wrong("ValueError: layers: got none, expected at least one"):
         Sequential()
@@ -426,7 +426,7 @@ def test_experiments_and_corruptions():
 
 
 def test_backends():
-    with wrong("ValueError: backend: got 'tpu', expected one of 'auto', 'cupy', 'nump"):
+    with wrong("ValueError: backend: got 'tpu', expected one of 'auto'"):
         get_backend("tpu")
     with wrong("TypeError: array: got float, expected a plain array"):
         namespace(1.0)
