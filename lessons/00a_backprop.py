@@ -17,6 +17,11 @@
 # It is called the gradient for v. `tinyae` is the package whose layers you derive here.
 
 # %%
+import os
+import sys
+
+sys.path.append(os.path.dirname(os.path.realpath(sys.argv[0])))  # for python -P
+
 from common import heading, np, options, plt, table
 from figures import save
 

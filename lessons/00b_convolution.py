@@ -19,6 +19,11 @@
 # padding. W is the weight as a matrix. dx is the gradient for x, as in lesson 0a.
 
 # %%
+import os
+import sys
+
+sys.path.append(os.path.dirname(os.path.realpath(sys.argv[0])))  # for python -P
+
 from common import heading, np, options, plt
 from figures import save
 

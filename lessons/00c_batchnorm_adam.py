@@ -17,6 +17,11 @@
 # the gradient for x. ε is a small number that keeps a divisor from being 0.
 
 # %%
+import os
+import sys
+
+sys.path.append(os.path.dirname(os.path.realpath(sys.argv[0])))  # for python -P
+
 from common import heading, np, options, plt, table
 from figures import save
 

@@ -12,8 +12,12 @@
 # 2.13.0), which was busy; the tables have yours.
 
 # %%
-import itertools
+import os
 import sys
+
+sys.path.append(os.path.dirname(os.path.realpath(sys.argv[0])))  # for python -P
+
+import itertools
 import time
 from collections import Counter
 from functools import partial

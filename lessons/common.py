@@ -12,6 +12,7 @@ import platform
 import shlex
 import signal
 import sys
+import warnings
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
 
@@ -19,11 +20,11 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # so that a bare clone runs without being installed
 IN_NOTEBOOK = not {"ipykernel", "pyodide_kernel"}.isdisjoint(sys.modules)
 if not IN_NOTEBOOK:
-    os.environ["MPLBACKEND"] = (
-        "agg"  # figures are written to files; no display is needed
-    )
-    sys.stdout.reconfigure(errors="replace")  # an encoding may lack σ
+    os.environ["MPLBACKEND"] = "agg"  # figures are written to files
+    # An encoding may lack σ; and a closed pipe is noticed at once, not at the end.
+    sys.stdout.reconfigure(errors="replace", line_buffering=True)
     sys.stderr.reconfigure(errors="replace")
+warnings.filterwarnings("ignore", "IProgress")  # tqdm, in a notebook without widgets
 
 try:
     import matplotlib.pyplot as plt
@@ -60,11 +61,23 @@ REPORT = {
 # How a run ends
 
 
+class BadOptions(ValueError):
+    """TINYAE_OPTIONS, a notebook's options, cannot be used."""
+
+
+def refuse(message):
+    raise BadOptions(f"TINYAE_OPTIONS: {message}")
+
+
+MENDABLE = (BackendUnavailable, BadOptions, data_tools.DataError, TrainingDiverged)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # these come without a file's name
+
+
 def sentence(error):
     """Return what to say instead of a traceback; None if the error is a bug."""
     if isinstance(error, KeyboardInterrupt):
         return "Stopped. Every finished epoch is saved; the same command continues."
-    if isinstance(error, (BackendUnavailable, data_tools.DataError, TrainingDiverged)):
+    if isinstance(error, MENDABLE):
         return str(error)
     if isinstance(error, BrokenExecutor):
         return (
@@ -73,7 +86,7 @@ def sentence(error):
         )
     if isinstance(error, MemoryError):
         return f"Not enough memory: {error}. A smaller --latent-dim needs less."
-    if isinstance(error, OSError) and (error.filename or error.errno == errno.ENOSPC):
+    if isinstance(error, OSError) and (error.filename or error.errno in NO_ROOM):
         return (
             f"{error}. What was finished is saved. Make room, or choose another "
             "folder: --output for figures, TINYAE_CACHE for trainings."
@@ -139,7 +152,7 @@ def integer(low, high):
 
 
 def path(text):
-    return Path(text).expanduser()
+    return Path(os.path.expanduser(text))
 
 
 def options(name, description, trains=True, epochs_quick=20, largest_code=784):
@@ -157,30 +170,26 @@ def options(name, description, trains=True, epochs_quick=20, largest_code=784):
         allow_abbrev=False,
     )
     add = parser.add_argument
-    seed, epochs, code = (
-        integer(0, 2**32 - 1),
-        integer(1, 10**6),
-        integer(1, largest_code),
-    )
-    add("--seed", type=seed, default=1, help="for weights, order and noise")
+    add("--seed", type=integer(0, 10**9), default=1, help="of weights, order and noise")
     folder = ROOT / "results" / name
     add("--output", type=path, default=folder, help="folder for figures and tables")
-    add(
-        "--backend",
-        default="auto",
-        help="numpy (the CPU), cupy (an NVIDIA GPU) or auto",
-    )
+    add("--backend", default="auto", help="numpy (a CPU), cupy (an NVIDIA GPU) or auto")
     add("--quick", action="store_true", help="a minute or two on the small sample")
     if trains:
-        add("--epochs", type=epochs, help=f"default: 20; with --quick: {epochs_quick}")
-        add("--latent-dim", type=code, default=4, help="numbers in an image's code")
-        add(
-            "--data",
-            help="folder of the four files, or 'sample'; else find or download",
-        )
+        default = f"default: 20; with --quick: {epochs_quick}"
+        add("--epochs", type=integer(1, 10**6), help=default)
+        size = integer(1, largest_code)
+        add("--latent-dim", type=size, default=4, help="numbers in an image's code")
+        files = "folder of the four files, or 'sample'; else find or download"
+        add("--data", help=files)
         add("--fresh", action="store_true", help="train again what is already trained")
-    given = shlex.split(os.environ.get("TINYAE_OPTIONS", "")) if IN_NOTEBOOK else None
-    args = parser.parse_args(given)
+    given = None
+    if IN_NOTEBOOK:
+        given = shlex.split(os.environ.get("TINYAE_OPTIONS", ""))
+        parser.error = refuse
+    args, unknown = parser.parse_known_args(given)
+    if unknown and not IN_NOTEBOOK:  # there all lessons share the same options
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
         backend, why = get_backend(args.backend)
     except ValueError as error:
@@ -250,21 +259,29 @@ def heading(text):
 
 def table(header, rows, title):
     """Show rows of cells (strings, or numbers with three decimals) under a header."""
-    rows = [[c if isinstance(c, str) else f"{c:.3f}" for c in row] for row in rows]
+    rows = [list(map(_text, row)) for row in rows]
     if IN_NOTEBOOK:
-        cells = [["<td>" + html.escape(cell) for cell in row] for row in rows]
-        cells.insert(0, ["<th>" + html.escape(cell) for cell in header])
-        body = "".join(f"<tr>{''.join(row)}" for row in cells)
+        body = _html("th", header) + "".join(_html("td", row) for row in rows)
         box = "<div style='overflow-x: auto'>"
         display(HTML(f"<p>{html.escape(title)}</p>{box}<table>{body}</table></div>"))
         return
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     rule = "-" * (sum(widths) + 2 * len(widths) - 2)
-    print(f"\n{title}\n{rule}")
-    for row in (header, None, *rows, None):
-        first, *others = row or [rule]
-        cells = [c.rjust(w) for c, w in zip(others, widths[1:], strict=False)]
-        print("  ".join([first.ljust(widths[0]), *cells]))
+
+    def line(cells):
+        first = cells[0].ljust(widths[0])
+        return "  ".join([first, *map(str.rjust, cells[1:], widths[1:])])
+
+    print(f"\n{title}", rule, line(header), rule, *map(line, rows), rule, sep="\n")
+
+
+def _text(cell):
+    return cell if isinstance(cell, str) else f"{cell:.3f}"
+
+
+def _html(tag, cells):
+    cells = [f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells]
+    return f"<tr>{''.join(cells)}</tr>"
 
 
 def save_csv(path, rows):
@@ -277,16 +294,16 @@ def save_csv(path, rows):
 def loss_table(trainings, data, args, number):
     """Show the report's table beside ours, and write it as table<number>.csv."""
     comparable = data.complete and args.epochs == 20 and args.latent_dim == 4
-    rows, lines = [], []
+    rows = []
     for name, training in trainings.items():
         for i, epoch in enumerate(dict.fromkeys((1, args.epochs))):
             for j, split in enumerate(("train", "test")):
-                ours, report = training.history[epoch - 1][j], REPORT[name][2 * i + j]
+                loss = training.history[epoch - 1][j]
+                report = REPORT[name][2 * i + j]
                 theirs = f"{report:.3f}" if comparable else "-"
-                difference = f"{ours - report:+.3f}" if comparable else "-"
-                rows.append([name, str(epoch), split, theirs, ours, difference])
-                lines.append([name, epoch, split, f"{ours:.6f}", theirs])
-    header = ["dataset", "epoch", "split", "report", "ours", "difference"]
+                difference = f"{loss - report:+.3f}" if comparable else "-"
+                rows.append([name, str(epoch), split, loss, theirs, difference])
+    header = ["dataset", "epoch", "split", "loss", "report", "difference"]
     table(header, rows, f"Table {number}. Average loss")
-    header = ["dataset", "epoch", "split", "loss", "report"]
-    save_csv(args.output / f"table{number}.csv", [header, *lines])
+    columns = [row[:5] for row in [header, *rows]]
+    save_csv(args.output / f"table{number}.csv", columns)

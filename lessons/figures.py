@@ -100,13 +100,18 @@ def figure_tsne(layouts, labels):
     rows = -(-len(layouts) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(5.2 * columns, 5.6 * rows))
     for axis, (name, points) in zip(np.ravel(axes), layouts.items(), strict=True):
+        size = 2 + 4000 / len(points)
         for label, color in enumerate(COLORS.split()):
             mine = points[labels == label]
             kind = data_tools.CLASS_NAMES[label]
-            axis.scatter(*mine.T, s=2 + 4000 / len(points), color=color, label=kind)
+            axis.scatter(*mine.T, s=size, color=color, label=kind)
         axis.set(title=name, xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
-    handles = axis.get_legend_handles_labels()
-    scale = {"markerscale": 40 / (2 + 4000 / len(points)), "fontsize": 13}
-    figure.legend(*handles, loc="outside lower center", ncols=5, **scale)
+    figure.legend(
+        *axis.get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=5,
+        markerscale=40 / size,
+        fontsize=13,
+    )
     return figure

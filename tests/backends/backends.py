@@ -43,7 +43,10 @@ def _torch():
     def to_torch(values):
         return torch.tensor(np.array(values))
 
-    return Backend("torch", xp, torch.Tensor, "PyTorch", to_torch, np.array)
+    def from_torch(x):
+        return np.array(x.numpy())
+
+    return Backend("torch", xp, torch.Tensor, "PyTorch", to_torch, from_torch)
 
 
 def _dpnp():

@@ -6,6 +6,7 @@ No time is asserted.
 import subprocess
 import sys
 
+import count_launches
 import counted
 import make_golden
 import nchw
@@ -14,6 +15,7 @@ import pytest
 from conftest import ROOT
 
 import tinyae
+from data_tools import GaussianNoise, RandomErasing
 from tinyae.experiment import Experiment
 from tinyae.training import Training
 
@@ -58,6 +60,13 @@ def test_the_benchmark_runs():
     assert "textbook / tinyae" in said
     said = run(folder / "count_launches.py")
     assert "no corruption" in said
+
+
+@pytest.mark.parametrize("corruption", [None, GaussianNoise(0.5), RandomErasing()])
+def test_launches_of_a_step(corruption):
+    counts = count_launches.launches_of_a_step(2, corruption)
+    assert counts == count_launches.launches_of_a_step(16, corruption)
+    assert sum(count_launches.totals(counts).values()) <= count_launches.LIMIT
 
 
 def test_copies_of_operands_are_counted():

@@ -252,6 +252,14 @@ def test_what_cannot_be_compared_is_an_error(f, g, message):
     assert str(raised.value).startswith(message)
 
 
+def test_a_parameter_called_x_would_hide_the_input():
+    layer = Plain(double, double)
+    layer.x = layer.scale
+    del layer.scale
+    with pytest.raises(ValueError, match="^x: got a parameter of this name"):
+        check_layer(layer, (3, 2))
+
+
 def test_a_gradient_of_nan_fails():
     layer = Broken(sigmoid()[0], lambda layer, x, dy, dx: dx * np.nan)
     assert check_layer(layer, (3, 4))["x"] == float("inf")

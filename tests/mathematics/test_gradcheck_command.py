@@ -41,7 +41,7 @@ def run(monkeypatch, capsys, *arguments):
 def test_the_command_notices_a_mistake(monkeypatch, capsys):
     right = tinyae.Sigmoid.backward
     layers = tinyae.ReLU(), tinyae.Sigmoid(), tinyae.Sequential(tinyae.Sigmoid())
-    rows = [(layer, (2, 3)) for layer in layers]
+    rows = [(layer, (2, 3), 1e-6) for layer in layers]
     monkeypatch.setattr(gradcheck, "configurations", lambda: rows)
     monkeypatch.setattr(tinyae.Sigmoid, "backward", lambda *a, **k: 1.001 * right(*a))
     rows, code = run(monkeypatch, capsys)

@@ -26,7 +26,6 @@ def test_the_names_are_those_of_pytorch_in_order():
     assert len(wanted) == 32
     learned = [p for name, p in model.named_parameters() if "running" not in name]
     assert model.parameters() == learned
-    assert model.state_dict()["encoder.encoder_lin.2.weight"].shape == (4, 128)
 
 
 def test_the_autoencoder_is_its_two_halves():

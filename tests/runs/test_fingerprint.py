@@ -145,7 +145,7 @@ def score(training, pixels):
         log.write("measured ")
     erase = data_tools.RandomErasing(p=1, value=VALUE)
     images = erase(to_range(pixels, (-1.0, 1.0)), np.random.default_rng(1))
-    return float(np.mean(training.reconstruct(images) ** 2))
+    return float(images.sum()) + training.history[0][0]
 
 
 def double(x):
