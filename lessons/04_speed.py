@@ -1,11 +1,9 @@
 # %% [markdown]
 # # Lesson 4. Why plain NumPy can be fast
 #
-# **What you'll do.** Time one convolution written three ways, compare the layers of a
-# training step with what the machine could do, and put PyTorch beside them.
-#
-# **What you'll learn.** How to time code without fooling yourself; why the order of a
-# tensor's axes matters; which layers wait for memory and which for arithmetic.
+# **What you'll do and learn.** Time one convolution written three ways: the order of a
+# tensor's axes matters. Time the layers of a training step: some wait for memory, some
+# for arithmetic. Put PyTorch beside it. And learn how to time code fairly.
 #
 # **What you need.** Lesson 00b, and a machine without other work for two minutes. The
 # text has processor times from one core of an AMD EPYC (Zen 3, NumPy 2.4.6, PyTorch
@@ -348,6 +346,5 @@ show(race(racers), "A training step of 256 images, one thread")
 # 2. `model=partial(tinyae.AnelloAutoencoder, width=32)` has four times the channels: 16
 #    times the operations, 4 times the numbers. How long is a step? (Expected: 5 to 6
 #    times as long. Convolutions between many channels now wait for arithmetic.)
-# 3. Write the convolution with the channels last, (N, H, W, C). (Expected: nothing is
-#    transposed, but runs have 8 numbers. Forward takes 0.8 of the time of batch first
-#    and 2.4 times that of batch last.)
+# 3. Write the convolution with the channels last, (N, H, W, C). (Expected: runs of 8
+#    numbers. Forward takes 0.8 times as long as batch first, 2.4 times as batch last.)

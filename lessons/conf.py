@@ -5,62 +5,58 @@ import os
 import re
 from pathlib import Path
 
+from docutils.nodes import image
 from PIL import Image
 
 HERE = Path(__file__).parent
 project = "tinyae"
+html_title = "tinyae: the lessons"
 extensions = ["myst_nb"]
 exclude_patterns = ["[!0-9]*.py"]
 html_theme = "sphinx_book_theme"
-html_title = "tinyae: the lessons"
-html_static_path = ["book.css"]
-html_css_files = ["book.css"]
-html_show_copyright = False
-html_copy_source = False
 html_theme_options = {
     "use_download_button": False,
-    "navbar_persistent": [],
+    "navbar_persistent": [],  # the side bar has the search field
     "footer_content_items": [],
 }
-highlight_language = "none"  # of indented blocks: they are formulas
-myst_heading_anchors = 2
+html_static_path = html_css_files = ["book.css"]
+highlight_language = "none"  # indented blocks are formulas
 
 nb_custom_formats = {".py": ["jupytext.reads", {"fmt": "py:percent"}]}
 nb_execution_timeout = -1
 nb_execution_raise_on_error = True
 nb_output_stderr = "remove"  # progress
 nb_render_image_options = {"width": "100%"}  # a click then opens the full size
-# Outputs are kept as long as neither the options nor the source have changed.
-files = [file for pattern in ("[!0-9]*.py", "../*/*.py") for file in HERE.glob(pattern)]
-made_from = [file.read_bytes() for file in sorted(files)]
-made_from.append(os.environ.get("TINYAE_OPTIONS", "").encode())
+# Outputs are kept until the options or the source change.
+patterns = ["[!0-9]*.py", "../tinyae/*.py", "../data_tools/*.py"]
+made_from = [os.environ.get("TINYAE_OPTIONS", "").encode()]
+for pattern in patterns:
+    made_from += [file.read_bytes() for file in sorted(HERE.glob(pattern))]
+key = hashlib.sha256(b"".join(made_from)).hexdigest()
 nb_execution_mode = "cache"
-nb_execution_cache_path = str(
-    HERE.parent / "results/pages_cache" / hashlib.sha256(b"".join(made_from)).hexdigest()
-)
+nb_execution_cache_path = str(HERE.parent / "results" / "pages_cache" / key)
 
 
 def link_lessons(app, docname, source):
     """Turn "lesson 3" in a lesson's text into a link to that lesson."""
 
     def link(found):
-        pages = [*HERE.glob(f"0{found[2]}_*.py"), *HERE.glob(f"{found[2]}_*.py")]
-        if not pages or pages[0].stem == docname:
-            return found[0]
-        return f"[{found[0]}]({pages[0].name})"
+        pages = [file.name for file in HERE.glob(f"*{found[1]}_*.py")]
+        other = pages and not pages[0].startswith(docname)
+        return f"[{found[0]}]({pages[0]})" if other else found[0]
 
     cells = re.split(r"(?m)^(?=# %%)", source[0])
     for i, cell in enumerate(cells):
         if cell.startswith("# %% [markdown]"):
-            cells[i] = re.sub(r"(?<!# )\b([Ll]essons? )(0?\w)\b", link, cell)
+            cells[i] = re.sub(r"\b[Ll]essons? (0?\w)\b", link, cell)
     source[0] = "".join(cells)
 
 
 def describe_images(app, doctree):
-    """Give every figure the description that its file holds (figures.save)."""
-    for image in doctree.findall(lambda node: node.tagname == "image"):
-        path = Path(app.srcdir) / image["uri"]
-        image["alt"] = Image.open(path).info.get("Description", "")
+    """Give every figure the description that its file holds."""
+    for node in doctree.findall(image):
+        path = Path(app.srcdir) / node["uri"]
+        node["alt"] = Image.open(path).info["Description"]
 
 
 def setup(app):

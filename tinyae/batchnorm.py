@@ -57,7 +57,7 @@ class BatchNorm2d(Layer):
     """
 
     def __init__(self, num_features, eps=1e-5, momentum=0.1, *, dtype="float32"):
-        self.num_features = checks.integer("num_features", num_features, at_least=1)
+        self.num_features = checks.integer("num_features", num_features, 1, 2**28)
         self.eps = checks.number("eps", eps, 0, low_open=True)
         self.momentum = checks.number("momentum", momentum, 0, 1)
         C, dtype = self.num_features, checks.dtype(dtype)

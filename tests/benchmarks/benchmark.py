@@ -7,12 +7,12 @@
 
 Competitors run in turns, each in a process of its own, and a ratio is taken within each
 round. Each line shows the median of the rounds, the lowest and the highest. Without
-PyTorch its lines are left out.
+PyTorch its lines are left out. The machine should do nothing else: where threads wait
+for each other, a busy core slows everything down. `taskset -c 1` compares on one core.
 """
 
 import argparse
 import multiprocessing
-import os
 import sys
 import tempfile
 import time
@@ -27,7 +27,6 @@ import joblib
 import nchw
 import numpy as np
 import sweep
-from threadpoolctl import threadpool_limits
 
 import data_tools
 from tinyae import Adam, AnelloAutoencoder
@@ -193,10 +192,8 @@ def main():
             parser.error(f"got {name!r}, expected one of {', '.join(SECTIONS)}")
     print(f"NumPy {np.__version__}, {CORES} cores")
     for name in args.sections:
-        load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
-        print(f"\n{name} (load before: {load}). {SECTIONS[name].__doc__}")
-        with threadpool_limits(CORES):
-            SECTIONS[name](args)
+        print(f"\n{name}: {SECTIONS[name].__doc__}")
+        SECTIONS[name](args)
 
 
 if __name__ == "__main__":
