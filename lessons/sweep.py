@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import joblib
+import numpy as np
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
@@ -250,7 +251,9 @@ def missing(experiments, images):
 
 def _measure(key, function, experiment, state, arguments):
     training = Training(replace(experiment, backend="numpy")).restore(state)
-    return _call(key, function, (training, *arguments))
+    # joblib hands large arrays over as memory-mapped files.
+    plain = [a.view(np.ndarray) if type(a) is np.memmap else a for a in arguments]
+    return _call(key, function, (training, *plain))
 
 
 def measure(function, trainings, *arguments):
