@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import joblib
-import numpy as np
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
@@ -163,9 +162,9 @@ def _each(function, jobs):
     return [joblib.delayed(_job)(name, function, jobs[name]) for name in jobs]
 
 
-def _pool(n_jobs):
+def _pool(n_jobs, **how):
     """Return joblib's processes; they yield (name, result) as each is done."""
-    return joblib.Parallel(n_jobs, return_as="generator_unordered", batch_size=1)
+    return joblib.Parallel(n_jobs, return_as="generator_unordered", batch_size=1, **how)
 
 
 def _one_epoch(name, experiment, state, images):
@@ -251,9 +250,7 @@ def missing(experiments, images):
 
 def _measure(key, function, experiment, state, arguments):
     training = Training(replace(experiment, backend="numpy")).restore(state)
-    # joblib hands large arrays over as memory-mapped files.
-    plain = [a.view(np.ndarray) if type(a) is np.memmap else a for a in arguments]
-    return _call(key, function, (training, *plain))
+    return _call(key, function, (training, *arguments))
 
 
 def measure(function, trainings, *arguments):
@@ -269,8 +266,9 @@ def measure(function, trainings, *arguments):
         key = fingerprint(inputs, settings)
         jobs[name] = key, function, *settings, arguments
     found = {}
+    pool = _pool(-1, max_nbytes=None)  # arrays as they are, not as mapped files
     with progress(len(jobs), "model") as bar:
-        for name, value in _pool(-1)(_each(_measure, jobs)):
+        for name, value in pool(_each(_measure, jobs)):
             found[name] = value
             bar.update()
     return {name: found[name] for name in trainings}

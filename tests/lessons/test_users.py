@@ -27,6 +27,7 @@ def again(warm, *arguments, **how):
 def python(code, *arguments, **variables):
     """Return the output of Python code that can import the lessons."""
     path = {"PYTHONPATH": os.pathsep.join([str(LESSONS), str(ROOT)])}
+    path["OMP_NUM_THREADS"] = "1"
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
         capture_output=True,

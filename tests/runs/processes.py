@@ -27,6 +27,7 @@ def start(folder, *arguments, program=SMALL, flags=(), **variables):
     if program == SMALL and "--epochs" not in arguments:
         options += ["--epochs", EPOCHS]
     variables = {"TINYAE_CACHE": str(folder), "PYTHONUNBUFFERED": "1"} | variables
+    variables["OMP_NUM_THREADS"] = "1"  # threads wait for each other on a busy machine
     return subprocess.Popen(
         [sys.executable, *flags, *map(str, [program, *options])],
         env=os.environ | {"PYTHONIOENCODING": "utf-8"} | variables,
