@@ -18,6 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # so that a bare clone runs without being installed
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # t-SNE waits without spinning
 IN_NOTEBOOK = not {"ipykernel", "pyodide_kernel"}.isdisjoint(sys.modules)
 if not IN_NOTEBOOK:
     os.environ["MPLBACKEND"] = "agg"  # figures are written to files

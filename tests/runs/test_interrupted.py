@@ -129,11 +129,10 @@ def test_interrupted_while_workers_start(tmp_path, running):
 
 
 def test_lesson_1_interrupted(tmp_path):
-    """While it lays out codes, and while it draws: the rest is figures."""
-    for pattern in ("trainings/Normal*.checkpoint", "table1.csv"):
-        process = start(tmp_path, "--epochs", 1, program=LESSON_1)
-        assert until(lambda what=pattern: list(tmp_path.glob(what)), process)
-        interrupt(process)
+    """While it lays out the first codes."""
+    process = start(tmp_path, "--epochs", 1, program=LESSON_1)
+    assert until(lambda: saved(tmp_path), process)
+    interrupt(process)
 
 
 @pytest.mark.parametrize("lr", [1e30, 1e39])
@@ -167,7 +166,7 @@ def test_two_at_once(tmp_path, undisturbed):
 
 
 def test_progress_in_a_log_is_a_few_lines_with_the_time_left(undisturbed):
-    lines = undisturbed[2].split("\r")[1:]
+    lines = [line for line in undisturbed[2].splitlines() if line]
     assert 1 <= len(lines) <= WAIT / 10 + 2
     for line in lines:
         assert re.search(r"\d+/12 .*\d\d:\d\d<\S+,", line), line
