@@ -213,8 +213,9 @@ for name, training in trainings.items():
 # t-SNE places the codes of the test images in the plane so that neighbours stay
 # neighbours. As in the report, each model encodes images with its own corruption. The
 # axes have no meaning, nor have the distances between far clusters. Look at which
-# garments have a region of their own and which are mixed: trousers, bags, boots and
-# sandals separate; shirts, pullovers and coats do not.
+# garments have a region of their own and which are mixed. Trousers, bags and ankle
+# boots have their own; shirts, pullovers and coats are mixed, and so are sandals and
+# sneakers.
 
 # %%
 print("\nFigure 4: t-SNE of the test codes (perplexity 30, random_state 307).")
@@ -230,7 +231,7 @@ save(figure_tsne(layouts, data.test_labels), args, "figure4_tsne", data, alt)
 # datasets.
 #
 # On the full data (seed 1, training images) the excess is 0.0299 with σ = 1, 0.0305 for
-# the clean images and 0.0337 with erased boxes. So the ranking by loss (RandomErasing
+# the clean images and 0.0336 with erased boxes. So the ranking by loss (RandomErasing
 # 0.567, Normal 0.600, σ = 1 1.599), on which the report bases its conclusion, is the
 # ranking of the floors (0.534, 0.569, 1.569). RandomErasing, first by its loss, has the
 # largest excess. The difference between the other two, 0.0006, is smaller than what

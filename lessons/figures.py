@@ -111,7 +111,7 @@ def figure_tsne(layouts, labels):
         *axis.get_legend_handles_labels(),
         loc="outside lower center",
         ncols=5,
-        markerscale=40 / size,
+        markerscale=10 / size**0.5,
         fontsize=13,
     )
     return figure
