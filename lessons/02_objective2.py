@@ -183,7 +183,7 @@ save(figure_tsne(layouts, data.test_labels), args, "figure8_tsne", data, alt)
 # five times smaller than the spread between seeds, and it points the other way.
 
 # %%
-title = f"Loss after {args.epochs} epochs, mean ± standard deviation over 5 seeds"
+title = "Loss after the last epoch, mean ± standard deviation over 5 seeds"
 rows, verdicts = [], []
 for j, split in enumerate(("train", "test")):
     a = np.array([normal[seed].history[-1][j] for seed in SEEDS])

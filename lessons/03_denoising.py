@@ -89,7 +89,7 @@ EXPERIMENTS = {
 # ## Training
 
 # %%
-print(f"\n{len(EXPERIMENTS)} trainings of {args.epochs} epochs:")
+print(f"\n{len(EXPERIMENTS)} trainings, {args.epochs} times through the images each:")
 trainings = dict(train(EXPERIMENTS, data, args))
 
 # %% [markdown]
