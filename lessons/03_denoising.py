@@ -89,7 +89,7 @@ EXPERIMENTS = {
 # ## Training
 
 # %%
-print(f"\n{len(EXPERIMENTS)} trainings, {args.epochs} times through the images each:")
+print(f"\n{len(EXPERIMENTS)} trainings; epochs of each: {args.epochs}")
 trainings = dict(train(EXPERIMENTS, data, args))
 
 # %% [markdown]
