@@ -42,6 +42,8 @@ except ImportError as error:
         f"The lessons need {error.name}, which is not installed. Type:\n"
         f"    {sys.executable} -m pip install numpy scikit-learn matplotlib pooch tqdm"
     )
+except OSError as error:  # from sweep, which makes its folder
+    sys.exit(f"TINYAE_CACHE: cannot write to {error.filename} ({error.strerror})")
 
 __all__ = ["measure", "missing", "np", "plt", "remember"]  # for the lessons to import
 

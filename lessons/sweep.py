@@ -25,6 +25,7 @@ from tinyae.training import Training, TrainingDiverged
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = Path(os.path.expanduser(os.environ.get("TINYAE_CACHE") or ROOT / "results"))
+CACHE.mkdir(parents=True, exist_ok=True)
 # For the workers: memory in pages of 2 MB, where Linux offers them, saves 6% of a step.
 os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
 # Workers that common.end() stops leave semaphores, which joblib removes and reports.
