@@ -38,8 +38,9 @@ try:
     from tinyae.backend import BackendUnavailable, get_backend
     from tinyae.training import TrainingDiverged
 except ImportError as error:
+    package = str(error.name).partition(".")[0]
     sys.exit(
-        f"The lessons need {error.name}, which is not installed. Type:\n"
+        f"The lessons need {package}, which is not installed. Type:\n"
         f"    {sys.executable} -m pip install numpy scikit-learn matplotlib pooch tqdm"
     )
 except OSError as error:  # from sweep, which makes its folder
