@@ -20,7 +20,8 @@
 import os
 import sys
 
-sys.path.append(os.path.dirname(os.path.realpath(sys.argv[0])))  # for python -P
+# The folder of this file, for `import common`; python -P leaves it out.
+sys.path.append(os.path.dirname(os.path.realpath(sys.argv[0])))
 
 from common import heading, np, options, plt, table
 from figures import save
@@ -210,8 +211,8 @@ table(["", "best h", "its error"], rows, "The lowest point of each curve")
 # A layer returns an array, but the check needs one number. It takes L = Σ dy · y with a
 # *random* dy. Then dy is the gradient for y, and every entry of y counts with a weight
 # of its own. (Lesson 0c shows what an all-ones dy misses.) `tinyae.gradcheck` does this
-# for the input and every parameter of a layer. Here it meets a Linear that has a
-# mistake.
+# for the input and every parameter of a layer. Here it checks a Linear that is right and
+# one that has a mistake.
 
 # %%
 
@@ -338,7 +339,7 @@ print(f"{count:,} weights and biases. Gradient check: error {error:.0e}.")
 assert error < 1e-5
 
 # %% [markdown]
-# Training is the loop of section 1 with more letters: forward, loss, backward, step. An
+# Training is the loop of section 1 with more weights: forward, loss, backward, step. An
 # *epoch* is one pass through all points, in a new random order and in batches of 50.
 
 # %%
@@ -352,7 +353,7 @@ def fit(model, learning_rate=1.0, epochs=150):
         for batch in rng.permutation(800).reshape(-1, 50):
             y = model.forward(points[:, batch])  # (1, 50)
             loss.forward(y, which[:, batch])
-            model.backward(loss.backward(), input_grad=False)  # stops before the points
+            model.backward(loss.backward(), input_grad=False)  # no gradient for points
             for p in model.parameters():
                 p.data = p.data - learning_rate * p.grad
         y = model.forward(points)
@@ -408,8 +409,9 @@ assert losses[1] > 0.15
 #    because with ReLU the gradient has size 1e-8 after 20 layers. Each layer now
 #    multiplies the mean square by 1/3 · 1/2.)
 # 4. Write a layer Tanh with y = tanh(x) and dx = dy (1 − y²): a subclass of
-#    `tinyae.layer.Layer` with a forward and a backward. Check it with `check_layer`,
-#    and put it in the place of the ReLUs in section 5. (Expected: an error below 1e-11,
+#    `tinyae.layer.Layer` with a forward and a backward. (README, "Check a layer of your
+#    own", says what they begin and end with.) Check it with `check_layer`, and put it
+#    in the place of the ReLUs in section 5. (Expected: an error below 1e-11,
 #    and a loss of about 0.002 with all new points right.)
 # 5. Section 5: give both hidden layers 8 units in place of 32. (Expected: the loss
 #    stays at 0.12 and 81% of the new points are right. Other seeds reach 0.06 and 0.01:

@@ -22,7 +22,8 @@
 import os
 import sys
 
-sys.path.append(os.path.dirname(os.path.realpath(sys.argv[0])))  # for python -P
+# The folder of this file, for `import common`; python -P leaves it out.
+sys.path.append(os.path.dirname(os.path.realpath(sys.argv[0])))
 
 from common import heading, np, options, plt
 from figures import save
@@ -93,8 +94,8 @@ print("tinyae.Conv2d agrees with the six loops.")
 #
 #     y = W cols + bias
 #
-# Gathering the patches is called *im2col*, "image to columns". Every textbook writes it
-# like this. Pad the image. Then, for each offset (i, j) in the kernel, one slice with
+# Gathering the patches is called *im2col*, "image to columns". The simplest way: pad the
+# image. Then, for each offset (i, j) in the kernel, one slice with
 # step s takes the pixel at that offset from all patches at once.
 
 # %%
@@ -125,7 +126,7 @@ print(f"W {W.shape} times cols {cols.shape} agrees with the six loops.")
 # image. For each offset it computes which positions meet a real pixel, and copies only
 # those. The other entries stay 0. This saves 5 to 15% of a training step. You can read
 # it in `tinyae/patches.py`. (Here you also see why the batch is the last axis: every
-# copy then moves N neighbouring numbers at a time.)
+# copy then moves N numbers that are neighbours in memory, which is fast.)
 
 # %%
 library = im2col(x, (kh, kw), (s, s), (p, p))
@@ -134,9 +135,9 @@ assert np.array_equal(library.reshape(cols.shape), cols)
 
 # %% [markdown]
 # Here are the patches of an image of 4 × 4 numbered pixels under a kernel of 3 × 3. The
-# kernel has four positions, so there are four columns. The shaded squares are the patch
-# at the upper right, and its column. Pixel 6 lies in all four patches, so it was copied
-# four times.
+# kernel has four positions, so there are four columns. The light squares are the patch at
+# the upper right, and its column. The dark squares are pixel 6. It lies in all four
+# patches, so it was copied four times.
 
 # %%
 
@@ -239,8 +240,9 @@ for name, error in check_layer(conv, x.shape).items():
 #     ⟨A u, v⟩ = ⟨u, Aᵀ v⟩
 #
 # (The last two formulas follow from it. Hold dy fixed. Then ⟨y, dy⟩ is
-# ⟨col2im(Wᵀ x), dy⟩, which equals ⟨Wᵀ x, im2col(dy)⟩. In this sum Wᵢₖ is the factor of
-# xᵢ im2col(dy)ₖ, so it is the sum of a Linear layer again.)
+# ⟨col2im(Wᵀ x), dy⟩, which equals ⟨Wᵀ x, im2col(dy)⟩, because im2col is the adjoint of
+# col2im. The factor of xᵢ in this sum is W im2col(dy), which is dx. The factor of Wᵢₖ
+# is xᵢ im2col(dy)ₖ, summed over positions and images, which is dW.)
 #
 # If ConvTranspose2d is the adjoint of Conv2d with the same weights, then the two sides
 # agree for random u and v.
@@ -273,8 +275,8 @@ assert max(errors.values()) < 1e-8
 # This example is small enough to follow by hand. With stride 2 the patches start two
 # pixels apart, and they are three wide. So the output is (3 − 1) · 2 + 3 = 7 pixels
 # wide, and neighbouring patches share a row or a column. The darker a square is, the
-# more patches were added there. Look at the 10: it is 1 · 1 + 2 · 2 + 4 · 0 + 5 · 1, a
-# corner of four patches. *Transposed* does not mean *inverse*: the layer restores the
+# more patches were added there. Look at the 10 in row 3, column 3: it is
+# 1 · 1 + 2 · 2 + 4 · 0 + 5 · 1, where the corners of four patches meet. *Transposed* does not mean *inverse*: the layer restores the
 # size of the large image, not its contents.
 
 # %%

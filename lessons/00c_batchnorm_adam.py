@@ -6,8 +6,8 @@
 # what each part of Adam does.
 #
 # **What you'll learn.** Why normalising helps, what batch norm removes from a gradient,
-# why its stored variance is not the one it divides by, and why Adam divides by the size
-# of the gradient, corrects its averages, and lets weights decay.
+# why evaluation uses another variance than training, and why Adam divides by the size of
+# the gradient, corrects its averages, and lets weights decay.
 #
 # **What you need.** Lesson 0a: the chain rule and the sum over all uses. The lesson
 # runs in about ten seconds.
@@ -20,7 +20,8 @@
 import os
 import sys
 
-sys.path.append(os.path.dirname(os.path.realpath(sys.argv[0])))  # for python -P
+# The folder of this file, for `import common`; python -P leaves it out.
+sys.path.append(os.path.dirname(os.path.realpath(sys.argv[0])))
 
 from common import heading, np, options, plt, table
 from figures import save
@@ -88,12 +89,13 @@ table(header, rows, "Size (rms) after ten layers")
 #     y    = γ · xhat + β
 #
 # Every x affects every y of its channel, through mu and through var. This looks hard,
-# but each stage is one line and has one line of backward. You need two rules. A value
-# that is used several times gets a sum, and each of mu, s, γ and β is used by all M
-# values. A mean is 1/M times a sum, so it sends back 1/M of its gradient to each value.
+# but each stage is one line and has one line of backward. You need two rules. First, a
+# value that is used several times gets the sum of the gradients of its uses; mu, s, γ
+# and β are each used by all M values. Second, a mean is 1/M times a sum, so it sends
+# back 1/M of its gradient to each value.
 # **That is where every 1/M in batch norm comes from.**
 #
-# γ and β start away from 1 and 0. With γ = 1 we could not see that backward forgets it.
+# γ and β start away from 1 and 0. With γ = 1, a backward that forgets γ would pass.
 
 # %%
 heading("2. Batch norm, one line at a time")
@@ -190,7 +192,7 @@ table(["stage", "gradient", "measured"], rows, "Each stage in a random direction
 #          = γ s (dy − mean(dy) − xhat mean(dy xhat))
 #
 # `tinyae/batchnorm.py` computes the last line. Each term has a meaning. γ s dy is the
-# plain slope. mean(dy) is removed because adding a number to a whole channel does not
+# gradient if mu and s were constants. mean(dy) is removed because adding a number to a whole channel does not
 # change y. The part along xhat is removed because (except for ε) scaling a channel does
 # not change y either.
 
@@ -344,7 +346,7 @@ assert np.isclose(theta.data[0], -100 * 0.001)
 print("tinyae.Adam moves by lr in each of 100 steps.")
 
 # %% [markdown]
-# So the longest steps would come when v has seen the fewest gradients. With a small lr
+# So the longest steps would come when v has seen few gradients. With a small lr
 # that may look like a fast start. With a larger lr the first steps throw the weights so
 # far that a sigmoid saturates, and no gradient remains (exercise 3).
 #
@@ -407,7 +409,7 @@ assert abs(small - large) < 0.01
 #    gamma do not. With gamma = 1 nothing fails, and the mistake is hidden.)
 # 3. Write Adam yourself from the three formulas of section 5, with an m and a v for
 #    each parameter, and use it in `fit` of lesson 0a with `learning_rate=0.005`. Then
-#    leave out the two corrections. Then try 0.1. (Expected: with the corrections the
+#    leave out the two corrections. Then do both with `learning_rate=0.1`. (Expected: with the corrections the
 #    losses of `tinyae.Adam`, 0.178 after five epochs. Without them 0.059: here the
 #    longer steps happen to help. With 0.1 the corrected one reaches 0.0001 after 20
 #    epochs. The other stays at 0.48, because it answers 0 or 1 for all points, where

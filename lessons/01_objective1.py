@@ -16,7 +16,8 @@
 import os
 import sys
 
-sys.path.append(os.path.dirname(os.path.realpath(sys.argv[0])))  # for python -P
+# The folder of this file, for `import common`; python -P leaves it out.
+sys.path.append(os.path.dirname(os.path.realpath(sys.argv[0])))
 
 from functools import partial
 
@@ -77,10 +78,11 @@ for step in range(20):
 #
 # ## The three datasets
 #
-# Grey values 0 to 255 are mapped to [-1, 1] and then corrupted. Gaussian noise of mean
-# 0 and standard deviation 1 is added to every pixel; or, with probability 1/2, a box of
-# the image is set to 0, which is mid-grey in this range. The corruption is drawn again
-# each time an image is used, so no two epochs show the same corrupted image.
+# Grey values 0 to 255 are mapped to [-1, 1]. That is the first dataset. The second adds
+# Gaussian noise of mean 0 and standard deviation σ = 1 to every pixel. In the third, with
+# probability 1/2, a box of the image is set to 0, which is mid-grey in this range. The
+# corruption is drawn again each time an image is used, so no two epochs show the same
+# corrupted image.
 
 # %%
 NAMES = ["Normal", "Gaussian σ=1", "RandomErasing"]
@@ -123,14 +125,15 @@ save(figure_images(shown, labels), args, "figure1_datasets", data, alt)
 #
 #     mean of (t - clip(t, 0, 1))²
 #
-# **The noise.** The report compares the output with the *corrupted* image. Noise that
-# is drawn independently for every pixel cannot be predicted from 4 numbers. The best
-# guess is the image without it, and the noise itself, of mean square σ², remains as
-# error. So this is not a denoising autoencoder, which would be compared with the clean
+# **The noise.** The report compares the output with the *corrupted* image. Noise is
+# drawn independently for each of the 784 pixels, and 4 numbers can hold almost nothing
+# of that. The best guess is the image without it, and the noise itself, of mean square
+# σ², remains as error. So this is not a denoising autoencoder, which would be compared with the clean
 # image. Lesson 3 builds one.
 #
 # An erased box is different. Its value 0 is within the sigmoid's reach, so a box over
-# black background *lowers* the floor.
+# black background *lowers* the floor. (To say where the box is costs the code something
+# too. No formula gives that, so we leave it in.)
 
 # %%
 floors = {}
@@ -150,7 +153,7 @@ table(["dataset", "floor, train", "floor, test"], rows, title)
 # ## Training
 #
 # 20 epochs of Adam in batches of 256, as in the report. The three trainings are
-# independent, so they share the processor's cores: one epoch of each in turn.
+# independent, so they run at the same time, one on each core.
 
 # %%
 found, points = {}, {}
@@ -226,16 +229,17 @@ save(figure_tsne(layouts, data.test_labels), args, "figure4_tsne", data, alt)
 # %% [markdown]
 # ## What to conclude
 #
-# Subtract from each loss what no network could avoid. What remains is the **excess**:
-# the error that the autoencoder itself makes. Only the excess may be compared between
-# datasets.
+# Subtract from each loss its two constants. What remains is the **excess**: the error
+# that the autoencoder itself makes. Only the excess may be compared between datasets.
 #
 # On the full data (seed 1, training images) the excess is 0.0299 with σ = 1, 0.0305 for
 # the clean images and 0.0336 with erased boxes. So the ranking by loss (RandomErasing
 # 0.567, Normal 0.600, σ = 1 1.599), on which the report bases its conclusion, is the
 # ranking of the floors (0.534, 0.569, 1.569). RandomErasing, first by its loss, has the
-# largest excess. The difference between the other two, 0.0006, is smaller than what
-# another seed alone changes; lesson 2 measures that.
+# largest excess. The other two cannot be ranked. Their difference, 0.0006, is smaller
+# than what another seed alone changes; lesson 2 measures that. And with σ = 1 the floor
+# is up to 4/784 = 0.005 too high, because a code of 4 numbers can hold 4 of the noise's
+# 784 numbers (exercises 2 and 4).
 
 # %%
 rows = []
@@ -272,7 +276,7 @@ print("the smallest loss and the largest excess.")
 #    excess is smaller because a code of 4 numbers can hold 4 of the noise's 784
 #    numbers, which lowers the loss by up to 4 σ² / 784 = 0.020.)
 # 3. Set `RandomErasing(value=-1.0)`: black boxes. Which way does the floor move, and
-#    why? (Expected: up, from 0.533 with grey boxes to 0.621, above the 0.569 of clean
+#    why? (Expected: up, from 0.534 with grey boxes to 0.621, above the 0.569 of clean
 #    images. A box turns bright pixels into black ones, which no sigmoid can draw.)
 # 4. Compare with the clean image: `clean_target=True` with σ = 1. (Expected: σ² is no
 #    longer part of the loss, which is 0.603. What remains is the floor, 0.569, and an

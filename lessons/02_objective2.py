@@ -2,7 +2,8 @@
 # # Lesson 2. How much noise, and what a difference of 0.001 is worth
 #
 # **What you'll do.** Rebuild the second half of the report: Gaussian noise with
-# σ = 0.01, 0.1 and 0.5. Then train its two closest rivals again from several seeds.
+# σ = 0.01, 0.1 and 0.5. Then train the report's two closest rivals, σ = 0.01 and no
+# noise, from five seeds.
 #
 # **What you'll learn.** To predict a loss before training, and to tell a difference
 # between two models from a difference between two runs.
@@ -13,7 +14,8 @@
 import os
 import sys
 
-sys.path.append(os.path.dirname(os.path.realpath(sys.argv[0])))  # for python -P
+# The folder of this file, for `import common`; python -P leaves it out.
+sys.path.append(os.path.dirname(os.path.realpath(sys.argv[0])))
 
 from dataclasses import replace
 from functools import partial
@@ -136,8 +138,8 @@ loss_table(trainings, data, args, 2)
 # ## Pictures and codes
 #
 # As in lesson 1, everything darker than mid-grey is lost, because a sigmoid cannot draw
-# it. To the eye the three models draw the same: the best amount of noise cannot be seen
-# here either.
+# it. To the eye the three models draw the same, so pictures do not show which amount of
+# noise is best.
 
 # %%
 print("\nFigure 7: images and their reconstructions.")
@@ -234,7 +236,7 @@ save(figure, args, "figure9_seeds", data, alt)
 #    σ² = 0.60, so σ = 0.77.)
 # 3. How many seeds would detect a true difference of 0.001? (Expected: with k seeds the
 #    interval's half-width is t s / √k, where s is the standard deviation of the
-#    differences. With s = 0.0002, as above, 3 seeds are enough; with s = 0.001 it takes
+#    differences. The interval above has s = 0.0002, and then 3 seeds are enough; with s = 0.001 it takes
 #    7, and with s = 0.002 it takes 18.)
 # 4. Compare unpaired: treat the two times five losses as if no two belonged together.
 #    What happens to the interval, and why? (Expected: on the training images its

@@ -13,7 +13,8 @@
 import os
 import sys
 
-sys.path.append(os.path.dirname(os.path.realpath(sys.argv[0])))  # for python -P
+# The folder of this file, for `import common`; python -P leaves it out.
+sys.path.append(os.path.dirname(os.path.realpath(sys.argv[0])))
 
 import itertools
 import time

@@ -130,7 +130,7 @@ def resume(experiment, path):
     saved = checkpoint.load_or_none(path)
     try:
         if saved:
-            return Training(experiment).restore(saved[0])
+            return Training(experiment).restore(saved)
     except (KeyError, ValueError) as error:
         print(f"{path}: {error}; starting over.")
     return Training(experiment)
@@ -231,8 +231,7 @@ def train_all(experiments, images, folder=CACHE / "trainings", n_jobs=-1, fresh=
                 jobs[name] = name, experiments[name], state, images
             for name, state in pool(_each(_one_epoch, jobs)):
                 history = trainings[name].restore(state).history
-                settings = {"experiment": repr(experiments[name])}
-                checkpoint.save(paths[name], state, settings)
+                checkpoint.save(paths[name], state)
                 text = f"{name} {len(history)}/{experiments[name].epochs}"
                 bar.set_description_str(
                     f"{text} loss {history[-1][1]:.4f}", refresh=False

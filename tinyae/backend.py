@@ -7,7 +7,8 @@ global switch: data and weights are put on a device, and whatever is computed fr
 stays there.
 
 This file also handles what the standard leaves open or CuPy does differently: creating
-an array beside another one, moving arrays between host and device, and random numbers.
+an array on the device of another one, moving arrays between host and device, and random
+numbers.
 register() adds another array library; lessons/README.md has an example.
 """
 
@@ -50,7 +51,7 @@ class Backend:
     """One array library on one device.
 
     xp: the library. array_type: the class of its arrays; subclasses do not count,
-    because they may compute something else (np.matrix multiplies with *). device: a
+    because they may compute something else (for np.matrix, * is the matrix product). device: a
     description. from_numpy, to_numpy: copy an array to the device and back. generator:
     a list of ints -> an object whose random(size, dtype) is uniform in [0, 1); without
     one, NumPy draws. device_keyword: whether functions that create arrays accept
@@ -70,8 +71,9 @@ class Backend:
         return find, (self.name,)
 
     def rng(self, seed, epoch, purpose):
-        """Return a new generator for (seed, epoch, purpose), so epochs can be repeated.
+        """Return a new generator for (seed, epoch, purpose).
 
+        So an epoch that was interrupted can be trained again with the same numbers.
         The same three give the same stream on the same backend and, for CuPy, on the
         same model of GPU. NumPy's and CuPy's streams differ.
         """
@@ -130,7 +132,7 @@ def _cupy():
             f"{', '.join(sorted(missing))}; {CUPY} or newer is needed",
             INSTALL,
         )
-    try:  # only work that was done proves a device: use what a training uses
+    try:  # a device counts only if it can do what a training does
         device = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)
         x = cupy.random.default_rng([1, 2]).random((4, 4), dtype=cupy.float32)
         cupy.argsort(cupy.sum(x @ x, axis=0))[0].item()

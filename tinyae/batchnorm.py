@@ -14,7 +14,7 @@ For each channel, over the M = H*W*N values it has in the batch:
     xhat = s xc
     y    = gamma xhat + beta
 
-Backward. gamma and beta act entry by entry, so dgamma = Σ dy xhat and dbeta = Σ dy.
+Backward. All M values use gamma and beta, so dgamma = Σ dy xhat and dbeta = Σ dy.
 Write g = dL/dxhat = gamma dy. In xhat = s xc, every x reaches every xhat of its
 channel: through s, and through the mean.
 

@@ -1,21 +1,20 @@
 """Files: checkpoints that a crash cannot damage, and weights that PyTorch can read.
 
 A checkpoint is one file: a line with the format and its version, the SHA-256 of the
-rest, and a NumPy .npz with the arrays and the settings (as JSON). Nothing in it is ever
-executed, and a flipped bit is noticed. A new checkpoint is written beside the old one
-and then renamed, so a crash at any moment leaves either the old file or the new one.
+rest, and a NumPy .npz with the arrays. Nothing in it is ever executed, and a flipped
+bit is noticed. A new checkpoint is written beside the old one and then renamed, so a
+crash at any moment leaves either the old file or the new one.
 """
 
 import hashlib
 import io
-import json
 import os
 import secrets
 from pathlib import Path
 
 import numpy as np
 
-MAGIC = b"tinyae checkpoint 3\n"
+MAGIC = b"tinyae checkpoint 4\n"
 
 
 class CheckpointError(ValueError):
@@ -51,15 +50,14 @@ def _read_npz(data):
         return dict(file)
 
 
-def save(path, arrays, settings):
-    """Write {name: NumPy array} and a JSON-able dict `settings`, as write() does."""
-    text = np.frombuffer(json.dumps(settings).encode(), "uint8")
-    body = _npz(arrays | {"settings": text})
+def save(path, arrays):
+    """Write {name: NumPy array}, as write() does."""
+    body = _npz(arrays)
     write(path, MAGIC + hashlib.sha256(body).digest() + body)
 
 
 def load(path):
-    """Return ({name: NumPy array}, settings) from `path`.
+    """Return {name: NumPy array} from `path`.
 
     Raises CheckpointError if it is damaged or not a checkpoint, FileNotFoundError if it
     does not exist.
@@ -70,20 +68,19 @@ def load(path):
     if data[:start] != MAGIC + hashlib.sha256(body).digest():
         raise CheckpointError(f"{path}: damaged, or not a checkpoint of this version")
     try:
-        arrays = _read_npz(body)
-        return arrays, json.loads(arrays.pop("settings").tobytes())
+        return _read_npz(body)
     except Exception as error:  # a correct checksum of something else
         raise CheckpointError(f"{path}: not a checkpoint ({error})") from error
 
 
-def load_or_none(path, notice=print):
-    """Return load(path), or None if the file is missing or (with a notice) damaged."""
+def load_or_none(path):
+    """Return load(path), or None if the file is missing or (with a message) damaged."""
     try:
         return load(path)
     except FileNotFoundError:
         return None
     except CheckpointError as error:
-        notice(f"{error}; starting over.")
+        print(f"{error}; starting over.")
         return None
 
 

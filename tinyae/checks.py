@@ -158,8 +158,8 @@ def distinct(named, argument="layers"):
         if first != name:
             raise ValueError(
                 f"{argument}: got the same {type(part).__name__} at {first!r} and "
-                f"{name!r}, expected a new one at each place: a layer keeps one "
-                "forward only"
+                f"{name!r}, expected a new one at each place: a layer remembers "
+                "only its latest forward"
             )
         yield name, part
 

@@ -64,13 +64,12 @@ class _Convolution(Layer):
     def store_gradients(self, dy, dW):
         xp = namespace(dy)
         self.weight.grad = xp.reshape(dW, self.weight.data.shape)
-        self.bias.grad = xp.sum(
-            dy, axis=(1, 2, 3)
-        )  # the bias is used at every position
+        # The bias is used at every position of every image, so its gradients add.
+        self.bias.grad = xp.sum(dy, axis=(1, 2, 3))
 
 
 class Conv2d(_Convolution):
-    """Convolution without flipping the kernel: x (C, H, W, N) -> y (O, OH, OW, N).
+    """Convolution: x (C, H, W, N) -> y (O, OH, OW, N). The kernel is not flipped.
 
         y[o, a, b, n] = bias[o]
             + Σ_cij weight[o, c, i, j] x[c, a*sh + i - ph, b*sw + j - pw, n]
@@ -120,7 +119,7 @@ class ConvTranspose2d(_Convolution):
 
     weight: (C, O, kh, kw), bias: (O,). OH = (H - 1) sh - 2 ph + kh + output_padding, OW
     likewise. A strided Conv2d shrinks several sizes to the same H. output_padding,
-    which must be less than the stride, selects one of them by adding rows at the
+    which must be less than the stride, selects one of them: it keeps more rows at the
     bottom and columns at the right. forward raises ValueError if the padding leaves no
     pixel.
     """
@@ -158,6 +157,6 @@ class ConvTranspose2d(_Convolution):
         (x,) = self.saved(dy)
         dcols = im2col(dy, *self.geometry())  # (O*kh*kw, H, W, N)
         self.store_gradients(dy, outer_sum(x, dcols))  # dW = x im2col(dy)ᵀ
-        return (
-            product(self.matrix(), dcols) if input_grad else None
-        )  # dx = W im2col(dy)
+        if not input_grad:
+            return None
+        return product(self.matrix(), dcols)  # dx = W im2col(dy)

@@ -23,7 +23,8 @@ class Experiment:
     compare the output with the clean image (denoising) instead of the corrupted one.
     pixel_range: the values for black and white. model: called with seed=..., returns a
     Layer; for example AnelloAutoencoder, or functools.partial(AnelloAutoencoder, 32)
-    for another code size. backend: a name for get_backend.
+    for another code size. lr: Adam's learning rate in the first epoch; it is multiplied
+    by lr_decay after every epoch. backend: a name for get_backend.
     """
 
     corruption: Any = None
@@ -33,6 +34,7 @@ class Experiment:
     epochs: int = 20
     batch_size: int = 256
     lr: float = 1e-3
+    lr_decay: float = 1.0
     weight_decay: float = 1e-5
     seed: int = 1
     backend: str = "numpy"
@@ -58,6 +60,7 @@ class Experiment:
         checks.integer("batch_size", self.batch_size, at_least=1)
         checks.integer("seed", self.seed, at_least=0)
         checks.number("lr", self.lr, 0)
+        checks.number("lr_decay", self.lr_decay, 0, 1)
         checks.number("weight_decay", self.weight_decay, 0)
 
 

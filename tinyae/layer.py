@@ -14,8 +14,8 @@ Layers take the batch last: images are (C, H, W, N), vectors are (features, N). 
 whole autoencoder takes the batch first.
 
 A layer never modifies its arguments, nor an array it has returned. (Flatten and
-Unflatten return a view of their argument.) backward refers to the most recent forward
-and may hold a reference to x, so do not modify x in between.
+Unflatten return a view of their argument.) backward belongs to the latest forward. The
+layer may keep x itself, not a copy, so do not modify x in between.
 
 In the code, np is NumPy on the host, that is, in main memory. xp = namespace(x) is the
 library that made x: NumPy, or CuPy on a GPU (backend.py).
@@ -46,8 +46,8 @@ def uniform_parameters(shape, bias_size, dtype, seed):
     """Return a new weight and bias, uniform in +-1/sqrt(fan_in), as PyTorch does.
 
     fan_in is the product of all axes but the first. For Linear and Conv2d that is the
-    number of terms in each output's sum. Dividing by its square root keeps that sum
-    near 1, however wide the layer is.
+    number of terms in each output's sum. Dividing by its square root makes the size of
+    that sum independent of the width of the layer.
     """
     dtype = checks.dtype(dtype)
     rng = checks.generator(seed)

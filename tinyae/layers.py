@@ -57,7 +57,7 @@ class ReLU(Layer):
     def forward(self, x):
         checks.array("x", x)
         xp = namespace(x)
-        return self.save(xp.clip(x, 0.0, inf), x > 0)  # clip: the standard's max(x, 0)
+        return self.save(xp.clip(x, 0.0, inf), x > 0)  # clip(x, 0, inf) is max(x, 0)
 
     def backward(self, dy, input_grad=True):
         (positive,) = self.saved(dy)

@@ -17,8 +17,8 @@ class MSELoss:
     def forward(self, y, target):
         """Return L, for y and target of the same shape.
 
-        L is a 0-d array on their device; it is not read back, because that would make a
-        GPU wait.
+        L is a 0-d array on the device of y. Reading it as a float would make Python
+        wait for the GPU.
         """
         checks.array("y", y)
         checks.array("target", target, tuple(y.shape), like=y)

@@ -76,7 +76,7 @@ class AnelloAutoencoder(Layer):
     def __init__(self, latent_dim=4, *, width=8, dtype="float32", seed=None):
         self.latent_dim = checks.integer("latent_dim", latent_dim, at_least=1)
         w = checks.integer("width", width, at_least=1)
-        # one generator, so that each layer draws other numbers
+        # one generator, so that each layer draws different numbers
         how = {"dtype": checks.dtype(dtype), "seed": checks.generator(seed)}
         encoder_cnn = Sequential(  # 1 x 28 x 28; then, for a width of 8,
             Conv2d(1, w, 3, stride=2, padding=1, **how),  # 8 x 14 x 14

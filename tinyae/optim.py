@@ -22,7 +22,7 @@ class Adam:
     that makes them true averages. Without this correction m would start 10 times too
     small and √v 32 times too small, and the first steps would be 3 to 7 times too long.
 
-    Weight decay keeps weights small that the loss does not need, which makes the model
+    Weight decay shrinks weights that the loss does not need, which makes the model
     smoother. Here it is part of the gradient, so Adam rescales it like the rest; AdamW
     subtracts lr * weight_decay * θ separately instead.
 

@@ -11,10 +11,10 @@ only copies, so it is a linear map. Its adjoint (its transpose, if we write the 
 matrix) is col2im. col2im sends every entry of cols back to the pixel it was copied
 from. Overlapping patches contain the same pixel several times, so col2im ADDS:
 
-    x[c, a*sh + i - ph, b*sw + j - pw, n] += cols[c, i, j, a, b, n]   (x starts at 0)
+    x[c, a*sh + i - ph, b*sw + j - pw, n] += cols[c, i, j, a, b, n]   (x starts as zeros)
 
-Both functions loop only over the kh*kw offsets. In each turn they move a whole block of
-images: N is the last axis, so the innermost run of every copy is as long as the batch.
+Both functions loop only over the kh*kw offsets. For each offset they move a block of all
+images. N is the last axis, so every copy moves N neighbouring numbers at a time.
 
 Letters, here and in every file: N images in the batch, C channels in, O channels out,
 H and W the height and width of an image, OH and OW those of the output, kh and kw those
@@ -39,7 +39,7 @@ def conv_size(size, kernel, stride, padding):
 
 
 def transposed_size(size, kernel, stride, padding, output_padding):
-    """Return the input size for which conv_size returns `size`.
+    """Return the size of the large image that conv_size shrinks to `size`.
 
     conv_size rounds down, so `stride` different sizes qualify; output_padding selects
     one. Raises ValueError if no pixel is left.

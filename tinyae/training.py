@@ -79,6 +79,8 @@ class Training:
 
     def train_step(self, x, target):
         """Take one step downhill on one batch; return its loss, a 0-d array."""
+        e = self.experiment
+        self.optimizer.lr = e.lr * e.lr_decay ** len(self.history)
         loss = self.test_step(x, target)
         self.model.backward(self.loss.backward(), input_grad=False)
         self.optimizer.step()

@@ -409,6 +409,8 @@ def test_experiments_and_corruptions():
         Experiment(seed=-1)
     with wrong("ValueError: lr: got nan, expected a finite number >= 0"):
         Experiment(lr=NAN)
+    with wrong("ValueError: lr_decay: got 1.5, expected a finite number >= 0 and <= 1"):
+        Experiment(lr_decay=1.5)
     with wrong("ValueError: weight_decay: got -1, expected a finite number >= 0"):
         Experiment(weight_decay=-1)
     with wrong("TypeError: corruption: got 0.1, expected None or a function (images,"):

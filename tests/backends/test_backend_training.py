@@ -164,8 +164,8 @@ def test_a_straight_run_equals_a_resumed_one(backend, corruption, tmp_path):
     """From the device to a file and back: not a bit differs."""
     whole = training(backend, 3, corruption=corruption).run(*IMAGES)
     first = training(backend, 3, corruption=corruption).run(*IMAGES, epochs=1)
-    checkpoint.save(tmp_path / "file", first.state(), {})
-    state, _ = checkpoint.load(tmp_path / "file")
+    checkpoint.save(tmp_path / "file", first.state())
+    state = checkpoint.load(tmp_path / "file")
     resumed = training(backend, 3, corruption=corruption).restore(state)
     assert_same(resumed.run(*IMAGES), whole)
     for _, p in resumed.model.named_parameters():

@@ -72,7 +72,7 @@ def saved(folder):
     """Return {training: its finished epochs on the disk}."""
     found = {}
     for path in (folder / "trainings").glob("*.checkpoint"):
-        found[path.name.split("-")[0]] = len(checkpoint.load(path)[0]["history"])
+        found[path.name.split("-")[0]] = len(checkpoint.load(path)["history"])
     return found
 
 

@@ -17,6 +17,7 @@ from tinyae.training import Training, TrainingDiverged
 DATA = load_sample()
 IMAGES = DATA.train_images[:192], DATA.test_images[:64]
 HOW = {"model": functools.partial(AnelloAutoencoder, 2, width=2), "batch_size": 64}
+HOW["lr_decay"] = 0.5
 EXPERIMENTS = {
     f"Gaussian σ={s}": Experiment(GaussianNoise(s), epochs=3, **HOW)
     for s in (0.1, 0.2, 0.3)
@@ -58,6 +59,14 @@ def epochs(monkeypatch):
     return begun
 
 
+def test_the_learning_rate_falls_after_every_epoch():
+    training, rates = Training(replace(ONE, lr=0.008)), []
+    for _ in range(ONE.epochs):
+        training.run(*IMAGES, epochs=1)
+        rates.append(training.optimizer.lr)
+    assert rates == pytest.approx([0.008, 0.004, 0.002])
+
+
 @pytest.mark.parametrize("n_jobs", [1, 2, 3])
 def test_the_number_of_workers_changes_no_bit(tmp_path, straight, n_jobs):
     assert_same(train(tmp_path, n_jobs=n_jobs), straight)
@@ -94,10 +103,11 @@ def test_each_training_has_its_own_file(tmp_path, monkeypatch):
         path(model=functools.partial(AnelloAutoencoder, 3, width=2)),
         path(seed=2),
         path(lr=0.1),
+        path(lr_decay=1.0),
         path(epochs=4),
     }
     same = sweep.checkpoint_path("x", replace(ONE), tuple(IMAGES), tmp_path)
-    assert len(paths) == 7 and same in paths
+    assert len(paths) == 8 and same in paths
     monkeypatch.setattr(sweep, "source_hash", lambda: "of another version")
     assert path() not in paths
 
@@ -105,12 +115,12 @@ def test_each_training_has_its_own_file(tmp_path, monkeypatch):
 @pytest.mark.parametrize("damage", ["empty", "foreign", "cut", "flipped", "other"])
 def test_a_damaged_checkpoint_is_one_notice(tmp_path, straight, epochs, capsys, damage):
     path = sweep.checkpoint_path(NAME, ONE, IMAGES, tmp_path)
-    checkpoint.save(path, straight[NAME].state(), {})
+    checkpoint.save(path, straight[NAME].state())
     whole = path.read_bytes()
     flipped = whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:]
     kinds = {"empty": b"", "foreign": b"x" * 99, "cut": whole[:-9], "flipped": flipped}
     if damage == "other":  # such as the arrays of another network
-        checkpoint.save(path, {"adam.t": np.array(1)}, {})
+        checkpoint.save(path, {"adam.t": np.array(1)})
     else:
         path.write_bytes(kinds[damage])
     found = train(tmp_path, {NAME: ONE}, n_jobs=1)
@@ -118,7 +128,7 @@ def test_a_damaged_checkpoint_is_one_notice(tmp_path, straight, epochs, capsys, 
     assert_same(found, {NAME: straight[NAME]})
     said = capsys.readouterr().out
     assert said.count("\n") == 1 and str(path) in said and "starting over" in said
-    assert checkpoint.load(path)[0].keys() == straight[NAME].state().keys()
+    assert checkpoint.load(path).keys() == straight[NAME].state().keys()
 
 
 class Poisoned:
@@ -140,7 +150,7 @@ def test_a_divergence_says_where_and_keeps_the_epoch_before(tmp_path, n_jobs, re
     )
     with pytest.raises(TrainingDiverged, match=where):
         train(tmp_path, bad, n_jobs=n_jobs)
-    kept = [checkpoint.load(path)[0] for path in tmp_path.iterdir()]
+    kept = [checkpoint.load(path) for path in tmp_path.iterdir()]
     assert [len(state["history"]) for state in kept] == [1, 1]
     for values in kept[0].values():
         assert np.isfinite(values).all()
