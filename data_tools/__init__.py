@@ -1,7 +1,7 @@
 """Load Fashion-MNIST, the data of the lessons, and corrupt its images.
 
     load_fashion_mnist() -> FashionMNIST     images and labels        fashion_mnist.py
-    load_sample() -> FashionMNIST            the embedded tenth       make_sample.py
+    load_sample() -> FashionMNIST            the embedded tenth       fashion_mnist.py
     CLASS_NAMES                              what labels 0 to 9 mean  fashion_mnist.py
     GaussianNoise, SaltAndPepper, Masking    change single pixels     corruptions.py
     RandomErasing                            paints a box             corruptions.py

@@ -1,4 +1,4 @@
-"""Corrupt a batch of images in one of five ways, or by a mixture of them.
+"""Corrupt a batch of images in one of four ways, or by a mixture of them.
 
     corruption = GaussianNoise(sigma=0.5)
     noisy = corruption(images, rng)     # a new array; `images` is not modified
@@ -10,7 +10,7 @@ returns numbers uniform in [0, 1) on the images' device, as Backend.rng(...) doe
 Everything else is computed from these uniform numbers by formulas on whole arrays;
 there is no loop over images.
 
-Where an amount may be a pair (low, high), each image draws its own amount, uniform
+Where an amount may be a pair (least, most), each image draws its own amount, uniform
 between the two.
 
 Letters: N images of C channels, H rows and W columns. "Pixel" means one value of one
@@ -140,8 +140,8 @@ class GaussianNoise:
 class SaltAndPepper:
     """Set random pixels to `low` or to `high`, both equally likely.
 
-    amount: the probability that a pixel changes, or a pair (low, high), from which each
-    image draws its own. The pixels are independent.
+    amount: the probability that a pixel is set, or a pair (least, most), between which
+    each image draws its own. The pixels are independent.
     Raises TypeError or ValueError unless 0 <= amount <= 1 and low and high are finite.
     """
 
@@ -154,7 +154,7 @@ class SaltAndPepper:
         _set(self, amount=_amount("amount", self.amount, 1), low=low, high=high)
 
     def __call__(self, images, rng):
-        """Corrupt images as GaussianNoise does: the same arguments and errors."""
+        """Corrupt images; arguments and errors are those of GaussianNoise."""
         xp = _checked(images)
         amount = _per_image(self.amount, rng, images)
         u = _uniform(rng, images.shape, images)
@@ -167,8 +167,8 @@ class SaltAndPepper:
 class Masking:
     """Set random pixels to `value`, the noise of Vincent et al. (2008).
 
-    amount: the probability that a pixel is set, or a pair (low, high), from which each
-    image draws its own. The pixels are independent.
+    amount: the probability that a pixel is set, or a pair (least, most), between which
+    each image draws its own. The pixels are independent.
     Raises TypeError or ValueError unless 0 <= amount <= 1 and value is finite.
     """
 
@@ -180,7 +180,7 @@ class Masking:
         _set(self, amount=amount, value=_finite("value", self.value))
 
     def __call__(self, images, rng):
-        """Corrupt images as GaussianNoise does: the same arguments and errors."""
+        """Corrupt images; arguments and errors are those of GaussianNoise."""
         xp = _checked(images)
         amount = _per_image(self.amount, rng, images)
         masked = _uniform(rng, images.shape, images) < amount
@@ -218,7 +218,7 @@ class RandomErasing:
         )
 
     def __call__(self, images, rng):
-        """Corrupt images as GaussianNoise does: the same arguments and errors."""
+        """Corrupt images; arguments and errors are those of GaussianNoise."""
         xp = _checked(images)
         N, _, H, W = images.shape
         chosen = _uniform(rng, (N,), images) < self.p
@@ -283,13 +283,13 @@ class Mixture:
         _set(self, corruptions=tuple(given))
 
     def __call__(self, images, rng):
-        """Corrupt images as GaussianNoise does: the same arguments and errors."""
+        """Corrupt images; arguments and errors are those of GaussianNoise."""
         xp = _checked(images)
         u = _uniform(rng, (images.shape[0], 1, 1, 1), images)
         first, *others = self.corruptions
         mixed = first(images, rng)
         for i, corruption in enumerate(others, 1):
-            chosen = u >= i / len(self.corruptions)  # or a later one, which replaces it
+            chosen = u >= i / len(self.corruptions)  # a later one may replace it
             mixed = xp.where(chosen, corruption(images, rng), mixed)
         return mixed
 

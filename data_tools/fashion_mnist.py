@@ -4,7 +4,7 @@
     data.train_images      # (60000, 28, 28) uint8
     print(data.source)     # where the data came from
 
-The data are searched in this order:
+The data are searched for in this order:
   1. the folder that the caller or the environment variable TINYAE_DATA names. If the
      data are not there, or wrong, that is an error: we never quietly use others;
   2. our cache, in the folder that TINYAE_CACHE names or in the user's cache folder;

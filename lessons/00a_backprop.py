@@ -211,8 +211,8 @@ table(["", "best h", "its error"], rows, "The lowest point of each curve")
 # A layer returns an array, but the check needs one number. It takes L = Σ dy · y with a
 # *random* dy. Then dy is the gradient for y, and every entry of y counts with a weight
 # of its own. (Lesson 0c shows what an all-ones dy misses.) `tinyae.gradcheck` does this
-# for the input and every parameter of a layer. Here it checks a Linear that is right and
-# one that has a mistake.
+# for the input and every parameter of a layer. Here it checks a Linear that is right
+# and one that has a mistake.
 
 # %%
 

@@ -94,9 +94,9 @@ print("tinyae.Conv2d agrees with the six loops.")
 #
 #     y = W cols + bias
 #
-# Gathering the patches is called *im2col*, "image to columns". The simplest way: pad the
-# image. Then, for each offset (i, j) in the kernel, one slice with
-# step s takes the pixel at that offset from all patches at once.
+# Gathering the patches is called *im2col*, "image to columns". The simplest way: pad
+# the image. Then, for each offset (i, j) in the kernel, one slice with step s takes the
+# pixel at that offset from all patches at once.
 
 # %%
 heading("2. Patches as columns")
@@ -135,8 +135,8 @@ assert np.array_equal(library.reshape(cols.shape), cols)
 
 # %% [markdown]
 # Here are the patches of an image of 4 × 4 numbered pixels under a kernel of 3 × 3. The
-# kernel has four positions, so there are four columns. The light squares are the patch at
-# the upper right, and its column. The dark squares are pixel 6. It lies in all four
+# kernel has four positions, so there are four columns. The light squares are the patch
+# at the upper right, and its column. The dark squares are pixel 6. It lies in all four
 # patches, so it was copied four times.
 
 # %%
@@ -275,9 +275,9 @@ assert max(errors.values()) < 1e-8
 # This example is small enough to follow by hand. With stride 2 the patches start two
 # pixels apart, and they are three wide. So the output is (3 − 1) · 2 + 3 = 7 pixels
 # wide, and neighbouring patches share a row or a column. The darker a square is, the
-# more patches were added there. Look at the 10 in row 3, column 3: it is
-# 1 · 1 + 2 · 2 + 4 · 0 + 5 · 1, where the corners of four patches meet. *Transposed* does not mean *inverse*: the layer restores the
-# size of the large image, not its contents.
+# more patches were added there. Look at the 10 in row 3, column 3: it is 1 · 1 + 2 · 2
+# + 4 · 0 + 5 · 1, where the corners of four patches meet. *Transposed* does not mean
+# *inverse*: the layer restores the size of the large image, not its contents.
 
 # %%
 up = ConvTranspose2d(1, 1, 3, stride=2, dtype="float64")

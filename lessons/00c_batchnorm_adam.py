@@ -6,8 +6,8 @@
 # what each part of Adam does.
 #
 # **What you'll learn.** Why normalising helps, what batch norm removes from a gradient,
-# why evaluation uses another variance than training, and why Adam divides by the size of
-# the gradient, corrects its averages, and lets weights decay.
+# why evaluation uses another variance than training, and why Adam divides by the size
+# of the gradient, corrects its averages, and lets weights decay.
 #
 # **What you need.** Lesson 0a: the chain rule and the sum over all uses. The lesson
 # runs in about ten seconds.
@@ -192,9 +192,9 @@ table(["stage", "gradient", "measured"], rows, "Each stage in a random direction
 #          = γ s (dy − mean(dy) − xhat mean(dy xhat))
 #
 # `tinyae/batchnorm.py` computes the last line. Each term has a meaning. γ s dy is the
-# gradient if mu and s were constants. mean(dy) is removed because adding a number to a whole channel does not
-# change y. The part along xhat is removed because (except for ε) scaling a channel does
-# not change y either.
+# gradient if mu and s were constants. mean(dy) is removed because adding a number to a
+# whole channel does not change y. The part along xhat is removed because (except for ε)
+# scaling a channel does not change y either.
 
 # %%
 heading("3. The closed form")
@@ -409,11 +409,11 @@ assert abs(small - large) < 0.01
 #    gamma do not. With gamma = 1 nothing fails, and the mistake is hidden.)
 # 3. Write Adam yourself from the three formulas of section 5, with an m and a v for
 #    each parameter, and use it in `fit` of lesson 0a with `learning_rate=0.005`. Then
-#    leave out the two corrections. Then do both with `learning_rate=0.1`. (Expected: with the corrections the
-#    losses of `tinyae.Adam`, 0.178 after five epochs. Without them 0.059: here the
-#    longer steps happen to help. With 0.1 the corrected one reaches 0.0001 after 20
-#    epochs. The other stays at 0.48, because it answers 0 or 1 for all points, where
-#    the sigmoid is flat.)
+#    leave out the two corrections. Then do both with `learning_rate=0.1`. (Expected:
+#    with the corrections the losses of `tinyae.Adam`, 0.178 after five epochs. Without
+#    them 0.059: here the longer steps happen to help. With 0.1 the corrected one
+#    reaches 0.0001 after 20 epochs. The other stays at 0.48, because it answers 0 or 1
+#    for all points, where the sigmoid is flat.)
 # 4. Turn the valley of section 5 by 45 degrees: with a rotation matrix R, the loss is
 #    now that of Rᵀθ, and the path starts at R (−8, 1.5). (Expected: gradient descent
 #    has 0.091 after 80 steps, as before. Adam goes from 0.0055 to 0.10, because it

@@ -79,10 +79,10 @@ for step in range(20):
 # ## The three datasets
 #
 # Grey values 0 to 255 are mapped to [-1, 1]. That is the first dataset. The second adds
-# Gaussian noise of mean 0 and standard deviation σ = 1 to every pixel. In the third, with
-# probability 1/2, a box of the image is set to 0, which is mid-grey in this range. The
-# corruption is drawn again each time an image is used, so no two epochs show the same
-# corrupted image.
+# Gaussian noise of mean 0 and standard deviation σ = 1 to every pixel. In the third,
+# with probability 1/2, a box of the image is set to 0, which is mid-grey in this range.
+# The corruption is drawn again each time an image is used, so no two epochs show the
+# same corrupted image.
 
 # %%
 NAMES = ["Normal", "Gaussian σ=1", "RandomErasing"]
@@ -128,8 +128,8 @@ save(figure_images(shown, labels), args, "figure1_datasets", data, alt)
 # **The noise.** The report compares the output with the *corrupted* image. Noise is
 # drawn independently for each of the 784 pixels, and 4 numbers can hold almost nothing
 # of that. The best guess is the image without it, and the noise itself, of mean square
-# σ², remains as error. So this is not a denoising autoencoder, which would be compared with the clean
-# image. Lesson 3 builds one.
+# σ², remains as error. So this is not a denoising autoencoder, which would be compared
+# with the clean image. Lesson 3 builds one.
 #
 # An erased box is different. Its value 0 is within the sigmoid's reach, so a box over
 # black background *lowers* the floor. (To say where the box is costs the code something

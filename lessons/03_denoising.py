@@ -51,9 +51,10 @@ data = load(args)
 #
 # Pixels are mapped to [0, 1], the range of the sigmoid, so a loss of 0 is possible. σ
 # is in these units. The noise is added and not clipped. Erased boxes are set to 0,
-# which is black here. There are 9 ways to train: clean images, 7 amounts of noise, and
-# erased boxes. With codes of 4 and 32 numbers and 3 seeds, that makes 54 trainings.
-# They take about 45 minutes on two cores. You can stop and continue at any time.
+# which is black here. There are 9 ways to train: clean images (the "clean model",
+# Normal in the tables), 7 amounts of noise, and erased boxes. With codes of 4 and 32
+# numbers and 3 seeds, that makes 54 trainings. They take about 45 minutes on two cores.
+# You can stop and continue at any time.
 
 # %%
 RANGE = (0.0, 1.0)
@@ -96,16 +97,17 @@ trainings = dict(train(EXPERIMENTS, data, args))
 # %% [markdown]
 # ## Measuring
 #
-# The yardstick is the mean squared error (MSE) against the clean test image, for clean
-# input and for each corruption. All models get the same noisy images. For the quality
-# of a code we encode clean images and take the 5 nearest training codes of each test
-# code. How often does their majority name the right garment? This is the 5-NN accuracy
-# (nearest neighbours).
+# All models are judged by one number, the mean squared error (MSE) against the clean
+# test image, for clean input and for each corruption. Their training losses could not
+# be compared, because each has other inputs. All models get the same noisy images. For
+# the quality of a code we encode clean images and take the 5 nearest training codes of
+# each test code. The share of test images whose majority is the right garment is the
+# 5-NN accuracy (NN: nearest neighbours).
 #
 # On the full data, over seeds 1 to 3, a code of 4 reaches an MSE of 0.0192 and an
 # accuracy of 0.777 without noise, and a code of 32 reaches 0.0100 and 0.869. A little
-# noise changes nothing. Much noise costs: with σ = 1 the models reach 0.0220 and 0.764,
-# and 0.0172 and 0.834.
+# noise changes nothing. Much noise costs: with σ = 1 a code of 4 reaches 0.0220 and
+# 0.764, a code of 32 reaches 0.0172 and 0.834.
 
 
 # %%
@@ -166,9 +168,9 @@ for code in CODES:
 # Rows: what a model was trained with. Columns: what it is tested with. The best of each
 # column is framed. On the full data the matrix shows five things.
 #
-# - *The first rows* are alike. Noise up to σ = 0.1 changes the error on clean images by
-#   at most 0.0003. With a code of 32 it already protects: trained with σ = 0.1, the
-#   model makes 0.0233 of images with σ = 0.5 where the clean model makes 0.0291.
+# - *The first rows* are alike on clean images: noise up to σ = 0.1 changes the error by
+#   at most 0.0003. On noisy images it already helps, with a code of 32: at σ = 0.5 the
+#   model trained with σ = 0.1 has an error of 0.0233, the clean model 0.0291.
 # - *The diagonal.* From σ = 0.2 on, the best model for an amount of noise is the one
 #   that was trained with this amount.
 # - *The row of σ = 1* is flat. It pays for the noise on clean images (0.0172 instead of
@@ -203,8 +205,8 @@ for axis, (code, mean) in zip(axes, means.items(), strict=True):
 title = f"1000 x MSE against the clean test image, mean over {len(SEEDS)} seeds"
 figure.suptitle(title)
 print("\nFigure 10: every model on every kind of input.")
-alt = "Two heat maps of errors. The lowest lie on the diagonal, the highest in the "
-alt += "last row: models trained with erased boxes and tested with noise."
+alt = "Two heat maps of errors. From σ = 0.2 on the lowest of a column lies on the "
+alt += "diagonal. The highest lie in the last row, of models trained with erased boxes."
 save(figure, args, "figure10_matrix", data, alt)
 
 # %% [markdown]
@@ -219,9 +221,9 @@ save(figure, args, "figure10_matrix", data, alt)
 # little more than that of the clean model (0.045). Training never showed a pixel
 # below 0.
 #
-# **Why does this model care?** In its training images a pixel of exactly 0 is either
-# background or erased, so it pays to know exactly where the image is black. The first
-# layer gets a filter that answers this:
+# **Why does this model care?** It has to find the erased boxes, and every erased pixel
+# is exactly 0. So it helps to know where the image is exactly black. The first layer
+# gets a filter that answers this:
 #
 #     ReLU(b + Σ w x)  with b > 0 and large negative weights w
 #
@@ -234,9 +236,9 @@ save(figure, args, "figure10_matrix", data, alt)
 # and variance of the training images. Noise multiplies the variance of a channel by up
 # to 37 (2 in the clean model), but batch norm does not see that and passes it on. We
 # renew the statistics: one forward in training mode, on the noisy images, with a
-# momentum of 1. The error falls from 0.292 to 0.126. The encoder's batch norm alone
-# gives 0.119, so the decoder's two only pass on what the encoder did. The clean model
-# hardly changes: 0.028 and 0.025.
+# momentum of 1. The error falls from 0.292 to 0.126. Renewing the encoder's batch norm
+# alone gives 0.119, so the whole gain comes from that one. The clean model hardly
+# changes: 0.028 before, 0.025 after.
 #
 # **What is left**, 0.126 against 0.025, is the filter itself. Its answer is now scaled,
 # but it still reports noise.
@@ -289,7 +291,7 @@ for what in anatomy[chosen[0]]:
 header = ["trained with, code of", *(f"{name}, {code}" for name, code in kinds)]
 table(header, rows, f"Inside two models: 1,000 test images with {STRONG}")
 first, *_, last = anatomy[chosen[-1]].values()
-helps = last < first / 1.5
+helps = last < first / 1.5  # at least a third of it
 print(
     f"\nThis run {'confirms' if helps else 'does not confirm'} that a large part of the"
 )
@@ -305,9 +307,9 @@ print("last row's error is gone once the batch norms are renewed.")
 # - *PCA*: the best linear code of the same size, fitted to the clean training images.
 #
 # On the full data the filter beats every model up to σ = 0.2 (code of 4) and σ = 0.1
-# (code of 32), because to squeeze an image through so few numbers costs more than weak
-# noise does. PCA with 4 numbers has an MSE of 0.0366 on clean images, with 32 of
-# 0.0151; the autoencoder's code of the same size has 0.0192 and 0.0100.
+# (code of 32), because to squeeze an image through so few numbers costs more than the
+# filter leaves of weak noise. PCA with 4 numbers has an MSE of 0.0366 on clean images,
+# with 32 of 0.0151; the autoencoder's code of the same size has 0.0192 and 0.0100.
 
 # %%
 FILTERS = {"none": np.array}
@@ -362,8 +364,9 @@ for column, code in enumerate(CODES, 2):
 # %% [markdown]
 # ## How much noise
 #
-# On clean images both curves are flat and then rise: noise in training does not help
-# there, neither the error nor the code. Erased boxes have no place on the axis of σ.
+# With more noise in training, the error on clean images is first flat and then rises;
+# the accuracy is first flat and then falls. So noise in training does not help there.
+# Erased boxes have no place on the axis of σ.
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(11, 4))
@@ -402,13 +405,14 @@ save(figure, args, "figure11_amount", data, alt)
 #   to 0.0209 and from 0.0318 to 0.0132.
 # - **The codes do not get better.** The best 5-NN accuracy with noise is 0.7801 (code
 #   of 4, σ = 0.05) and 0.8695 (code of 32, σ = 0.01), without noise 0.7774 and 0.8688.
-#   These seeds cannot tell such differences from 0.
+#   With three seeds such differences cannot be told from 0.
 # - **If you must choose one model** for all nine kinds of input, choose σ = 0.5. It has
 #   the lowest mean error with both codes.
 #
 # "Better" and "worse" mean that the 95% interval of the differences between models of
 # the same seed (Student's t) excludes 0. With 3 seeds this interval is wide. And where
-# there is no difference at all, one of twenty such intervals still excludes 0.
+# there is no difference at all, one of twenty such intervals still excludes 0. The 5%
+# are a rule of thumb, not an interval.
 
 
 # %%
@@ -451,8 +455,8 @@ print("the test images are noisy and does not help on clean images.")
 # %% [markdown]
 # ## Pictures
 #
-# With a code of 4 even the clean model draws whole garments under this noise, because
-# four numbers can hold nothing else, but not always the right one. With a code of 32 it
+# With a code of 4 even the clean model draws whole garments under this noise (four
+# numbers can hold nothing else), but sometimes the wrong one. With a code of 32 it
 # draws spots. The models trained with this noise draw the right garment with both
 # codes, without its prints. The models trained with boxes draw large white shapes.
 
@@ -544,9 +548,9 @@ save(figure_tsne(layouts, data.test_labels), args, "figure13b_tsne", data, alt)
 #    the boxes no longer ask for a filter for black. On the sample, code of 4, seed 1,
 #    20 epochs, the error at σ = 0.5 is 0.043 instead of 0.083; on its own boxes it is
 #    0.027 instead of 0.028.)
-# 4. How many noisy images does it take to renew the batch norms? Use only the first one
-#    in `inside`. (Expected: one is almost enough, 0.128 instead of 0.126 with a code of
-#    32, because each channel of one image already has 49 values.)
+# 4. How many noisy images does it take to renew the batch norms? In `inside` use
+#    `noisy[:1]` to renew them. (Expected: one is almost enough, 0.128 instead of 0.126
+#    with a code of 32, because each channel of one image already has 49 values.)
 # 5. Train one model for all amounts: `GaussianNoise((0.0, 1.0))` draws another σ for
 #    every image. Where in the matrix does its row win? (Expected: hardly anywhere, but
 #    it is never far from the best. On the sample, code of 4, seed 1, 20 epochs, it has

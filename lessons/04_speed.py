@@ -5,7 +5,7 @@
 # tensor's axes matters. Time the layers of a training step: some wait for memory, some
 # for arithmetic. Put PyTorch beside it. And learn how to time code fairly.
 #
-# **What you need.** Lesson 00b, and a machine without other work for two minutes. The
+# **What you need.** Lesson 0b, and a machine without other work for two minutes. The
 # text has processor times from one core of an AMD EPYC (Zen 3, NumPy 2.4.6, PyTorch
 # 2.13.0), which was busy; the tables have yours.
 
@@ -92,7 +92,7 @@ def step_on(backend):
 training, x, step = step_on("numpy")
 times = race({"a training step of 256 images": step, "the same step": step})
 show(times, "How exact timings are here: median (quartiles)")
-print("The same raced against itself: a difference below its spread is no difference.")
+print("This races a step against itself. A smaller difference means nothing.")
 
 # %% [markdown]
 # ## One convolution, three ways
@@ -150,7 +150,7 @@ for way in ("first", "last"):
 table(header, rows, "One convolution, 256 images (the loops: 1 image, times 256)")
 ratio = times["forward, first"] + times["backward, first"]
 ratio /= times["forward, last"] + times["backward, last"]
-print(f"Batch first takes {quartiles(ratio)} times as long as batch last (told: 3.4).")
+print(f"Batch first takes {quartiles(ratio)} times as long as batch last.")
 
 # %% [markdown]
 # The loops need 11 seconds, im2col a few milliseconds. Both kinds of im2col do the same
@@ -161,7 +161,7 @@ print(f"Batch first takes {quartiles(ratio)} times as long as batch last (told: 
 #
 # How many operations per second can one core do? A product of large matrices comes
 # close to that limit. And how many numbers per second can it move? The patches of one
-# layer, up to 4 MB, fit into the cache; those of a whole step, 25 MB, may not.
+# layer, up to 4 MB, fit into the cache; those of a whole step, 25 MB, perhaps do not.
 
 # %%
 a, b = rng.standard_normal((2, 1024, 1024), dtype="float32")
@@ -187,9 +187,11 @@ for where, limit in ridge.items():
 #
 # If the intensity is less than the operations that fit into the time of one move, the
 # layer waits for memory; if it is more, for arithmetic. This is the **roofline**
-# (Williams, Waterman & Patterson 2009). Between the two speeds of memory, it is both.
+# (Williams, Waterman & Patterson 2009). A layer between the limit of the cache and that
+# of the main memory waits for both.
 #
-# A product of an m x k and a k x n matrix does 2mkn operations; a layer has three. The
+# A product of an m x k and a k x n matrix does 2mkn operations; a layer has three
+# such products: y, dx and dW. The
 # patches of a convolution are moved 9 times: set to zero, copied (read and written),
 # read by two products, written by one, added up (read; sums read and written).
 
@@ -201,7 +203,7 @@ def count(layer, x, y):
     """Return (operations, numbers moved) of forward and backward."""
     if type(layer).__name__ in PASSES:  # how often its array is read or written
         moved = PASSES[type(layer).__name__] * y.size
-        return moved // 2, moved
+        return moved // 2, moved  # an operation reads one number and writes one
     small = y if isinstance(layer, tinyae.Conv2d) else x
     weights = layer.weight.data.size
     positions = small.size // small.shape[0]
@@ -274,8 +276,8 @@ table(header, rows, f"A training step: {total:.1f} ms")
 print(f"Of it, matrix products take {products / total:.0%}, copying patches and adding")
 print(f"them back {copies / total:.0%}; the rest are passes over whole arrays.")
 names = "BatchNorm2d", "ReLU", "Sigmoid", "Conv2d 1 → 8", "ConvTranspose2d 8 → 1"
-told = dict.fromkeys(names, "memory") | {"Linear 288 → 128": "arithmetic"}
-verdict = "confirms" if told.items() <= waits.items() else "contradicts"
+expected = dict.fromkeys(names, "memory") | {"Linear 288 → 128": "arithmetic"}
+verdict = "confirms" if expected.items() <= waits.items() else "contradicts"
 print(f"This run {verdict} what the text below says about waiting.")
 
 figure, axis = plt.subplots(figsize=(8, 5.5))
@@ -301,10 +303,11 @@ save(figure, args, "figure1_roofline", alt=alt)
 # reach 67% of the peak, and take 4% of the time each. The other **convolutions**, with
 # 8 and 16 operations per number, wait for both, and reach 25 and 35%.
 #
-# Matrix products took 44% of the step, patches 20%, passes over whole arrays the rest:
-# more than half of the time goes into moving numbers.
+# Matrix products took 44% of the step, patches 20%, and passes over whole arrays the
+# rest, 36%: so 56% of the time goes into moving numbers.
 #
-# Layers return new arrays, whose memory glibc would return to the system in every step.
+# Layers return new arrays, whose memory glibc (the C library) would return to the
+# system in every step.
 # A line in `tinyae/training.py` prevents that, or sweeps would take 20 to 33% longer.
 #
 # ## PyTorch beside it
@@ -337,7 +340,8 @@ show(race(racers), "A training step of 256 images, one thread")
 # - A **small network waits for memory**. Moving numbers costs the same in every
 #   language, so Python, which only starts the work, does not slow it down.
 # - A framework's advantage lies elsewhere: it has every layer, it differentiates what
-#   you write, and on large networks, which wait for arithmetic, it is as fast.
+#   you write, and on large networks, which wait for arithmetic, it is as fast or
+#   faster.
 #
 # ## On your own
 #

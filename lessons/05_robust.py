@@ -10,9 +10,9 @@
 # its success: a worse code.
 #
 # **What you need.** Lessons 1 and 3. Lesson 3 found that a plain blur beats its
-# autoencoders on weak noise: squeezing an image through 32 numbers loses more than the
-# noise does. The report ended with a plan, "figure out a more robust autoencoder by
-# building a new structure", and this lesson carries it out.
+# autoencoders on weak noise: squeezing an image through 32 numbers loses more than a
+# filter leaves of the noise. The report ended with a plan, "figure out a more robust
+# autoencoder by building a new structure", and this lesson carries it out.
 
 # %%
 import os
@@ -86,9 +86,10 @@ data = load(args)
 #
 #     output = x − h
 #
-# Here 16x14 means 16 channels of 14 x 14 pixels, and each ↓ is an addition. A ReLU
-# follows each sum. So the decoder's value can decide, pixel by pixel, how much of the
-# encoder's image passes.
+# Here 16x14 means 16 channels of 14 x 14 pixels. Each of the first four ↓ is an
+# addition, and a ReLU follows each sum (between them a batch norm, but not at full
+# size). Where the decoder's value is very negative, the ReLU closes: so the decoder
+# decides, pixel by pixel, how much of the encoder's image passes.
 #
 # **Predict the noise** (residual learning, Zhang et al. 2017). The last layer returns
 # an estimate h of the noise, and the output is the input minus h. For a clean image the
@@ -96,12 +97,13 @@ data = load(args)
 # even where there is no noise.
 #
 # Neither change needs a new layer. A skip connection uses a value twice, and so does
-# the subtraction. The backward follows from the rule of lesson 0: **a value that is
+# the subtraction. The backward follows from the rule of lesson 0a: **a value that is
 # used twice gets the sum of the gradients of its uses.**
 #
 # The last layer maps 8 channels to 1 at full size. It is a ConvTranspose2d with stride
-# 1, which is the same map as a Conv2d with its kernel turned by 180°. But its columns
-# have out_channels·9 = 9 rows where Conv2d's have in_channels·9 = 72. It copies less.
+# 1, which is the same map as a Conv2d with its kernel turned by 180°. But its matrix of
+# patches has 9 rows (out_channels·9), where Conv2d's has 72 (in_channels·9). It copies
+# less.
 
 
 # %%
@@ -188,10 +190,10 @@ print(
 # %% [markdown]
 # ## Is the backward right?
 #
-# The numerical check of lesson 0 answers this for the whole network at once, and for
+# The numerical check of lesson 0a answers this for the whole network at once, and for
 # each way of taking it apart. To save time we use 2 channels instead of 8. The checker
-# moves each number by only 3e-6, so that few ReLUs change sides. An error below 1e-5 is
-# then rounding.
+# moves each number by only 3e-6, so that few ReLUs cross their kink; it leaves those
+# out. With so small a step, an error below 1e-5 counts as rounding.
 
 # %%
 PIECES = {
@@ -211,19 +213,19 @@ table(["network", "gradients", "worst", "error"], rows, "Gradient check")
 # %% [markdown]
 # ## One network for all amounts
 #
-# Lesson 3 trained one model for each sigma. But a user does not know the sigma of an
-# image. Here each training image draws its own sigma, uniform between 0 and 1, and the
+# Lesson 3 trained one model for each σ. But a user does not know the σ of an
+# image. Here each training image draws its own σ, uniform between 0 and 1, and the
 # target is the clean image. Pixels are in [0, 1], as in lesson 3.
 #
 # A second training mixes four kinds of corruption, one per image, each of a random
 # amount: Gaussian noise; salt and pepper, random pixels set to 0 or 1; masking, random
 # pixels set to 0; and an erased box, set to 0.
 #
-# Each training has 8 epochs, with batches of 64 images. The learning rate starts at 0.003
-# and is multiplied by 0.65 after every epoch. (With a constant one the error still jumps
-# in the last epochs: it drives the weights around the minimum instead of into it.) A
-# batch contains all amounts of noise, and batch norm's running statistics are averages
-# over all of them; exercise 5 shows what follows. Both networks are trained from three
+# Each training has 8 epochs, with batches of 64 images. The learning rate starts at
+# 0.003 and is multiplied by 0.65 after every epoch. (With a constant one the error
+# still jumps in the last epochs, because its steps are too long to settle.) A batch
+# contains all amounts of noise, and batch norm's running statistics are averages over
+# all of them; exercise 5 shows what follows. Both networks are trained from three
 # seeds. The two networks that lack a piece are trained from one seed, on Gaussian noise
 # only. One training takes three to four minutes on one core, and the whole lesson about
 # 20 minutes on two. If lesson 3 has not run, its 24 models that we compare with take
@@ -232,7 +234,7 @@ table(["network", "gradients", "worst", "error"], rows, "Gradient check")
 # %%
 RANGE = (0.0, 1.0)
 SEEDS = [args.seed + i for i in range(1 if args.quick else 3)]
-EPOCHS = max(1, args.epochs * 2 // 5)  # 8; each takes four times as long as lesson 3's
+EPOCHS = max(1, args.epochs * 2 // 5)  # 8; each takes five times as long as lesson 3's
 D = 8 * args.latent_dim  # the larger of lesson 3's two code sizes
 GAUSSIAN = data_tools.GaussianNoise((0.0, 1.0))
 SALT = data_tools.SaltAndPepper((0.0, 0.5))
@@ -297,10 +299,10 @@ trainings = dict(train(EXPERIMENTS, data, args))
 # %% [markdown]
 # ## One yardstick
 #
-# As in lesson 3, everything is judged by the mean squared error against the clean test
-# image, and all methods get the same noisy images. Gaussian noise goes up to sigma 1.5,
-# which is more than any network here was trained with. The amount of the other kinds is
-# the share of the pixels that change.
+# As in lesson 3, everything is judged by one number, the mean squared error against the
+# clean test image, and all methods get the same noisy images. Gaussian noise goes up to
+# σ = 1.5, which is more than any network here was trained with. The amount of the other
+# kinds is the share of the pixels that are replaced.
 
 # %%
 AMOUNTS = {
@@ -352,7 +354,7 @@ measured = measure(errors, trainings, data.test_images)
 # - A **filter**: a Gaussian blur or the median of the neighbourhood, of some width.
 # - **PCA**: an image is rebuilt from its principal components, each multiplied by a
 #   weight. Either the first 16 to 256 have weight 1 and the others 0. Or a component
-#   with variance λ has weight λ / (λ + τ²): for Gaussian noise of sigma τ this Wiener
+#   with variance λ has weight λ / (λ + τ²): for Gaussian noise of σ τ this Wiener
 #   filter has the smallest error of all linear methods.
 
 # %%
@@ -422,9 +424,9 @@ save_csv(args.output / "robust.csv", rows)
 # - With weaker noise, simple methods are better. At 0.05 PCA has 0.0017 and the filter
 #   0.0021. This network has 0.0025 ± 0.0008, as much as the noisy image. On clean
 #   images it makes an error of 0.0019 ± 0.0010; doing nothing makes none.
-# - With very strong noise, the code is a good guide. At σ = 1 lesson 3's model for that
-#   σ has 0.0226, this network 0.0247 ± 0.0005. At 1.5, beyond the training, this
-#   network has 0.042 ± 0.006, that model 0.032 and PCA 0.038.
+# - With very strong noise, lesson 3's models are better, which have no skips. At σ = 1
+#   lesson 3's model for that σ has 0.0226, this network 0.0247 ± 0.0005. At 1.5, beyond
+#   the training, this network has 0.042 ± 0.006, that model 0.032 and PCA 0.038.
 #
 # The filter and PCA know the σ, and lesson 3 has a model for each. This network is one
 # for all, and nothing tells it the σ.
@@ -434,7 +436,7 @@ save_csv(args.output / "robust.csv", rows)
 def over_seeds(method, key):
     """Return the errors of a method on one kind of input, one for each seed."""
     kind, amount = key
-    if method == "lesson 3":  # at the noise it was trained for; for 1.5 that with 1
+    if method == "lesson 3":  # the model of that sigma; at 1.5 that of 1
         method = f"Gaussian σ={min(amount, 1):g}, d={D}" if amount else f"Normal, d={D}"
     if method == "lesson 3's best":
         models = [f"{name}, d={D}" for name in LESSON3]
@@ -547,15 +549,15 @@ save(
 # - The network that saw only Gaussian noise removes Gaussian noise. With salt and
 #   pepper on 10% of the pixels its error is 0.0123, no smaller than that of a 3 x 3
 #   median (0.0112). It fills no masked pixels and no boxes: with half of the pixels
-#   masked its error is 0.076, and with a box of 20% it is 0.058, the same as doing
-#   nothing.
+#   masked its error is 0.076, and with a box of 20% it is 0.058, both the same as
+#   doing nothing.
 # - The network trained on the mixture has 0.0053 ± 0.0012, 0.0120 ± 0.0028 and
 #   0.0119 ± 0.0048 in these three cases. It is the best method for salt and pepper,
 #   masking and boxes in every amount. Lesson 3's best models have 0.013, 0.062 and
 #   0.0154 here; for the box, that is the model trained with boxes.
-# - It pays with Gaussian noise, where its error is 0.0056 ± 0.0014 at σ = 0.1 and
-#   0.0172 ± 0.0011 at 0.5, instead of 0.0039 and 0.0140. It saw a quarter as many such
-#   images.
+# - The price is paid on Gaussian noise, where its error is 0.0056 ± 0.0014 at σ = 0.1
+#   and 0.0172 ± 0.0011 at 0.5, instead of 0.0039 and 0.0140. It saw a quarter as many
+#   such images.
 # - The standard deviations are large because the learning rate stays the same to the
 #   end. In the last epoch of seed 1 the mean error rose from 0.0120 to 0.0150.
 
@@ -595,9 +597,10 @@ save(
 # ## What makes the difference
 #
 # We train the network again without one of its pieces. With skips=False the subtraction
-# goes too, because it is the outermost skip connection: the noise does not fit through
-# a code of 128. What is left is an autoencoder like Anello's. With bottleneck=False the
-# 288 numbers of the smallest image go to the decoder as they are.
+# goes too. (It is a skip connection from the input to the output. Without the others
+# the network could not use it, because the noise does not fit through a code of 128.)
+# What is left is an autoencoder like Anello's. With bottleneck=False the 288 numbers of
+# the smallest image go to the decoder as they are.
 #
 # On the full data (one seed each):
 #
@@ -606,8 +609,8 @@ save(
 #   0.0152, 9% larger. At 1 it is 0.0240, no larger than with them, and at 1.5 it is
 #   0.035 instead of 0.042.
 # - **The bottleneck is for strong noise.** Without it the error at 0.1 is the same,
-#   0.0040. At 0.5 it is 0.0188 instead of 0.0140. A 3 x 3 kernel looks at a small part
-#   of the image. The two Linear layers look at the whole garment at once.
+#   0.0040. At 0.5 it is 0.0188 instead of 0.0140. It is the two Linear
+#   layers that help: each looks at the whole garment at once.
 # - **The code gets worse.** With skips the 5-NN accuracy of the code is 0.841 ± 0.009
 #   (three seeds), without them 0.859. Lesson 3's code of 32, trained on clean images,
 #   reaches 0.869 with a quarter of the numbers. What can go around the code need not go
@@ -652,8 +655,8 @@ save(
 #
 # Skip connections and noise as the output make a network that you can use without
 # knowing the amount of noise. From σ = 0.1 to 0.5 it beats the best filter, the best
-# linear method and lesson 3's specialists. Against weaker noise PCA or a light blur is
-# better, and clean images are better left alone.
+# linear method and lesson 3's models, each trained for one σ. Against weaker noise PCA
+# or a light blur is better, and clean images are better left alone.
 #
 # Is it the more robust autoencoder that the report planned? It is a better denoiser,
 # not a better autoencoder. An autoencoder is useful for its code: you can store it,
@@ -670,13 +673,14 @@ save(
 #
 # 1. What are the PSNRs of the noisy image and of the network at σ = 0.5? PSNR is 10
 #    log10(1 / MSE). (Expected: 6.0 and 18.5 dB. The image's MSE is σ² = 0.25.)
-# 2. In `backward`, forget that h was used twice: delete `+ dsums[level]`. Predict which
+# 2. In `backward`, forget that each of the encoder's images is used twice: delete
+#    `+ dsums[level]`. Predict which
 #    gradients become wrong, then run the check. (Expected: those of `down`, and x. The
 #    gradients of `up`, `narrow` and `widen` do not pass a skip connection.)
 # 3. A pixel is never below 0 or above 1. Clip the outputs. What does that gain? And
 #    what happens if you clip the inputs? (Expected: with seed 1 the error at σ = 0.5
-#    falls from 0.0143 to 0.0139. Clipped inputs give 0.046: such noise was never
-#    trained.)
+#    falls from 0.0143 to 0.0139. Clipped inputs give 0.046: the
+#    network never saw such noise.)
 # 4. Give the network its own output again. When does that help? (Expected, with seed 1:
 #    at σ = 0.2 the error grows from 0.0074 to 0.0085, at 1.5 it falls from 0.049 to
 #    0.037.)

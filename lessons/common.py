@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # so that a bare clone runs without being installed
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # t-SNE waits without spinning
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads of t-SNE sleep
 IN_NOTEBOOK = not {"ipykernel", "pyodide_kernel"}.isdisjoint(sys.modules)
 if not IN_NOTEBOOK:
     os.environ["MPLBACKEND"] = "agg"  # figures are written to files
@@ -211,6 +211,7 @@ def options(name, description, trains=True, epochs_quick=20, largest_code=784):
     for option, folder in where.items():
         try:
             checkpoint.write(folder / "run.json", text)
+            # Can the old results be replaced?
             for file in [*folder.glob("*.png"), *folder.glob("*.csv")]:
                 checkpoint.write(file, file.read_bytes())
         except OSError as error:

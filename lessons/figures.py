@@ -100,7 +100,7 @@ def figure_tsne(layouts, labels):
     rows = -(-len(layouts) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(5.2 * columns, 5.6 * rows))
     for axis, (name, points) in zip(np.ravel(axes), layouts.items(), strict=True):
-        size = 2 + 4000 / len(points)
+        size = 2 + 4000 / len(points)  # larger dots if there are few
         for label, color in enumerate(COLORS.split()):
             mine = points[labels == label]
             kind = data_tools.CLASS_NAMES[label]
@@ -111,7 +111,7 @@ def figure_tsne(layouts, labels):
         *axis.get_legend_handles_labels(),
         loc="outside lower center",
         ncols=5,
-        markerscale=10 / size**0.5,
+        markerscale=10 / size**0.5,  # the same in every legend
         fontsize=13,
     )
     return figure

@@ -35,7 +35,7 @@ tqdm.monitor_interval = 0  # no thread: a browser has none
 
 @functools.cache
 def source_hash():
-    """Return a hash of all source of tinyae and data_tools: a changed layer counts."""
+    """Return a hash of all source of tinyae and data_tools, so that changes count."""
     folders = [Path(package.__file__).parent for package in (tinyae, data_tools)]
     files = [file for folder in folders for file in sorted(folder.glob("*.py"))]
     return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()
@@ -159,7 +159,7 @@ def _job(name, function, arguments):
 
 
 def _each(function, jobs):
-    """Return what _pool runs: function(*arguments) for {name: arguments}."""
+    """Return the jobs for _pool: one for each {name: arguments}."""
     return [joblib.delayed(_job)(name, function, jobs[name]) for name in jobs]
 
 
@@ -221,8 +221,8 @@ def train_all(experiments, images, folder=CACHE / "trainings", n_jobs=-1, fresh=
     with progress(sum(map(left, pending)), "epoch") as bar, _pool(n_jobs) as pool:
         while now:
             yield from ((name, trainings[name]) for name in now if not left(name))
-            # An epoch of each, those furthest behind first, as many as keep all cores
-            # busy: three trainings on two cores take the time of one and a half.
+            # An epoch of each, those furthest behind first. Where possible, their number
+            # is a multiple of n_jobs, so that no core is idle.
             pending = sorted(filter(left, pending), key=left, reverse=True)
             now = pending[: len(pending) // n_jobs * n_jobs or None]
             jobs = {}

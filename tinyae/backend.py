@@ -51,11 +51,11 @@ class Backend:
     """One array library on one device.
 
     xp: the library. array_type: the class of its arrays; subclasses do not count,
-    because they may compute something else (for np.matrix, * is the matrix product). device: a
-    description. from_numpy, to_numpy: copy an array to the device and back. generator:
-    a list of ints -> an object whose random(size, dtype) is uniform in [0, 1); without
-    one, NumPy draws. device_keyword: whether functions that create arrays accept
-    device=, as the standard says.
+    because they may compute something else (for np.matrix, * is the matrix product).
+    device: a description. from_numpy, to_numpy: copy an array to the device and back.
+    generator: a list of ints -> an object whose random(size, dtype) is uniform in [0,
+    1); without one, NumPy draws. device_keyword: whether functions that create arrays
+    accept device=, as the standard says.
     """
 
     name: str

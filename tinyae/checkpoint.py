@@ -1,4 +1,4 @@
-"""Files: checkpoints that a crash cannot damage, and weights that PyTorch can read.
+"""Files: checkpoints that a crash cannot damage, and weights under PyTorch's names.
 
 A checkpoint is one file: a line with the format and its version, the SHA-256 of the
 rest, and a NumPy .npz with the arrays. Nothing in it is ever executed, and a flipped

@@ -32,7 +32,8 @@ def _watch(layer, method, where, found):
 def first_nonfinite(training, train_images):
     """Repeat the epoch that diverged; say in a sentence where that began.
 
-    training: a Training in the state before that epoch; it cannot be used afterwards.
+    training: a Training in the state before that epoch; it cannot be used afterwards,
+    because its methods are replaced.
     train_images: (M, 28, 28), uint8, a NumPy array.
     """
     found = []

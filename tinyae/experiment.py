@@ -90,7 +90,7 @@ def batch_contiguous(x):
 def batches(pixels, experiment, rng, order=None):
     """Yield (input, target) for all pixels (M, H, W), uint8, in the given order.
 
-    input, target: (N, 1, H, W), float32; N = batch_size, and less in the last batch.
+    input, target: (N, 1, H, W), float32; N = batch_size, or fewer in the last batch.
     rng: draws the corruption; None if there is none. order: (M,), indices into pixels.
     """
     xp = namespace(pixels)

@@ -11,10 +11,10 @@ only copies, so it is a linear map. Its adjoint (its transpose, if we write the 
 matrix) is col2im. col2im sends every entry of cols back to the pixel it was copied
 from. Overlapping patches contain the same pixel several times, so col2im ADDS:
 
-    x[c, a*sh + i - ph, b*sw + j - pw, n] += cols[c, i, j, a, b, n]   (x starts as zeros)
+    x[c, a*sh + i - ph, b*sw + j - pw, n] += cols[c, i, j, a, b, n]   (x starts as 0s)
 
-Both functions loop only over the kh*kw offsets. For each offset they move a block of all
-images. N is the last axis, so every copy moves N neighbouring numbers at a time.
+Both functions loop only over the kh*kw offsets. For each offset they move a block of
+all images. N is the last axis, so every copy moves N neighbouring numbers at a time.
 
 Letters, here and in every file: N images in the batch, C channels in, O channels out,
 H and W the height and width of an image, OH and OW those of the output, kh and kw those
