@@ -151,9 +151,10 @@ print("The three loops and the matrix products of tinyae.Linear agree to roundin
 #
 # This error shrinks with h. But a computer stores only about 16 digits of f (7 digits
 # in float32). The two values agree in most of their digits. The subtraction removes
-# those, and what remains has a rounding error of about eps / h, which *grows* as h
-# shrinks. Here eps is the relative spacing of numbers, 2e-16 in float64 and 1e-7 in
-# float32. The best step is where the two errors are equal, up to a constant factor:
+# those, and what remains has a rounding error of about eps. The division by h makes
+# that eps / h, which *grows* as h shrinks. Here eps is the relative spacing of numbers,
+# 2e-16 in float64 and 1e-7 in float32. The best step is where the two errors are equal,
+# up to a constant factor:
 #
 #     one-sided    h = √eps     error √eps
 #     central      h = ∛eps     error (∛eps)²

@@ -79,10 +79,11 @@ save(
 #
 #     (y - x - n)² = (y - x)² - 2 n (y - x) + n²
 #
-# The middle term is zero on average if y - x does not depend on n, and 4 numbers can
-# hold almost nothing of 784 independent ones. The mean of the last term is σ². So if
-# the noise does not disturb the rest, the loss is the clean model's loss plus σ²: for
-# σ = 0.5 about 0.60 + 0.25 = 0.85. That can be said before any of the three is trained.
+# The middle term is zero on average if y - x does not depend on n. It hardly does,
+# because 4 numbers can hold almost nothing of 784 independent ones. The mean of the
+# last term is σ². So if the noise does not disturb the rest, the loss is the clean
+# model's loss plus σ²: for σ = 0.5 about 0.60 + 0.25 = 0.85. That can be said before
+# any of the three is trained.
 #
 # So first we train the clean model, from five seeds, which we need again below.
 
@@ -230,14 +231,16 @@ save(figure, args, "figure9_seeds", data, alt)
 # %% [markdown]
 # ## On your own
 #
-# 1. Predict the loss for σ = 0.2 to three decimals, then train it. (Expected: 0.600 +
-#    0.040 = 0.640 for the training images, 0.638 for the test images, and so it is.)
+# 1. Predict the loss for σ = 0.2 to three decimals, then train it: `import data_tools`,
+#    and above NAMES set `CORRUPTIONS["Gaussian σ=0.5"] =
+#    data_tools.GaussianNoise(0.2)`. (Expected: 0.600 + 0.040 = 0.640 for the training
+#    images, 0.638 for the test images, and so it is.)
 # 2. At which σ would the noise alone make the loss twice the clean one? (Expected:
 #    σ² = 0.60, so σ = 0.77.)
-# 3. How many seeds would detect a true difference of 0.001? (Expected: with k seeds the
-#    interval's half-width is t s / √k, where s is the standard deviation of the
-#    differences. The interval above has s = 0.0002, and then 3 seeds are enough; with s
-#    = 0.001 it takes 7, and with s = 0.002 it takes 18.)
+# 3. How many seeds would detect a true difference of 0.001? (Expected: the interval's
+#    half-width must be less than 0.001. With k seeds it is t s / √k, where s is the
+#    standard deviation of the differences. The interval above has s = 0.0002, and then
+#    3 seeds are enough; with s = 0.001 it takes 7, and with s = 0.002 it takes 18.)
 # 4. Compare unpaired: treat the two times five losses as if no two belonged together.
 #    What happens to the interval, and why? (Expected: on the training images its
 #    half-width grows from 0.0003 to 0.0018. What a pair shares, the initial weights and

@@ -6,8 +6,8 @@
 # for arithmetic. Put PyTorch beside it. And learn how to time code fairly.
 #
 # **What you need.** Lesson 0b, and a machine without other work for two minutes. The
-# text has processor times from one core of an AMD EPYC (Zen 3, NumPy 2.4.6, PyTorch
-# 2.13.0), which was busy; the tables have yours.
+# text has times from one core of an Intel Xeon (AVX-512, NumPy 2.4.6, PyTorch 2.13.0),
+# and the tables have yours.
 
 # %%
 import os
@@ -150,12 +150,12 @@ for way in ("first", "last"):
 table(header, rows, "One convolution, 256 images (the loops: 1 image, times 256)")
 ratio = times["forward, first"] + times["backward, first"]
 ratio /= times["forward, last"] + times["backward, last"]
-print(f"Batch first takes {quartiles(ratio)} times as long as batch last.")
+print(f"Batch first takes {quartiles(ratio)} times as long as last (the text: 2.7).")
 
 # %% [markdown]
-# The loops need 11 seconds, im2col a few milliseconds. Both kinds of im2col do the same
-# product, but gathering the patches takes 3.3 ms with the batch first, and 0.3 ms with
-# the batch last. Forward and backward together are 3.4 times as fast.
+# The loops need 7 seconds, im2col a few milliseconds. Both kinds of im2col do the same
+# product, but gathering the patches takes 2.0 ms with the batch first, and 0.4 ms with
+# the batch last. Forward and backward together are 2.7 times as fast.
 #
 # ## What the machine could do
 #
@@ -295,13 +295,15 @@ alt = "Layers below a roof: its slope is the speed of memory, its top the peak."
 save(figure, args, "figure1_roofline", alt=alt)
 
 # %% [markdown]
-# While one number was moved, this machine had time for 7 (cache) or 20 (main memory)
+# While one number was moved, this machine had time for 23 (cache) or 39 (main memory)
 # operations. **Batch norm, ReLU and sigmoid** do one operation for two numbers. They
-# wait for memory, and reach 2 to 4% of the peak. So do the **first and the last layer**
-# with 3.3 operations per number, because one side has a single channel: they reach 11%.
-# The large **Linear** layers do 105 operations per number. They wait for arithmetic,
-# reach 67% of the peak, and take 4% of the time each. The other **convolutions**, with
-# 8 and 16 operations per number, wait for both, and reach 25 and 35%.
+# wait for memory, and reach 2% of the peak. So do the **first and the last layer** with
+# 3.3 operations per number, because one side has a single channel: they reach 7%. The
+# other **convolutions**, with 8 and 16 operations per number, wait for memory too, and
+# reach 18 and 27%. Only the large **Linear** layers wait for arithmetic. They do 105
+# operations per number, reach 67% of the peak, and take 3% of the time each. (An AMD
+# EPYC, Zen 3, has time for 7 or 20 operations. There the other convolutions wait for
+# both.)
 #
 # Matrix products took 44% of the step, patches 20%, and passes over whole arrays the
 # rest, 36%: so 56% of the time goes into moving numbers.
@@ -312,8 +314,9 @@ save(figure, args, "figure1_roofline", alt=alt)
 #
 # ## PyTorch beside it
 #
-# The same network in PyTorch: a step took 2.0 times as long as tinyae's, and 1.6 times
-# in the faster layout. (`tests/benchmarks/benchmark.py` compares whole trainings.)
+# The same network in PyTorch: a step took 1.34 times as long as tinyae's, and 1.19
+# times in the faster layout (on an AMD EPYC, Zen 3: 2.0 and 1.6 times). The script
+# `tests/benchmarks/benchmark.py` compares whole trainings.
 
 # %%
 racers = {"tinyae": step_on("numpy")[2]}
@@ -346,10 +349,12 @@ show(race(racers), "A training step of 256 images, one thread")
 # ## On your own
 #
 # 1. Give `Experiment` in `step_on` a `batch_size` of 32, then 1024, and draw as many
-#    images. What does an image cost? (Expected: with 32 twice as much, because runs are
-#    shorter and fewer images share the cost of a call; with 1024 as much as with 256.)
+#    images. What does an image cost? (Expected: with 32 it costs 1.6 times as much,
+#    because runs are shorter and fewer images share the cost of a call; with 1024 as
+#    much as with 256.)
 # 2. `model=partial(tinyae.AnelloAutoencoder, width=32)` has four times the channels: 16
-#    times the operations, 4 times the numbers. How long is a step? (Expected: 5 to 6
-#    times as long. Convolutions between many channels now wait for arithmetic.)
+#    times the operations, 4 times the numbers. How long is a step? (Expected: about
+#    4.3 times as long. Convolutions between many channels wait for arithmetic, so they
+#    use the processor better.)
 # 3. Write the convolution with the channels last, (N, H, W, C). (Expected: runs of 8
-#    numbers. Forward takes 0.8 times as long as batch first, 2.4 times as batch last.)
+#    numbers. Forward takes 0.9 times as long as batch first, 3.3 times as batch last.)

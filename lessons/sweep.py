@@ -221,8 +221,8 @@ def train_all(experiments, images, folder=CACHE / "trainings", n_jobs=-1, fresh=
     with progress(sum(map(left, pending)), "epoch") as bar, _pool(n_jobs) as pool:
         while now:
             yield from ((name, trainings[name]) for name in now if not left(name))
-            # An epoch of each, those furthest behind first. Where possible, their number
-            # is a multiple of n_jobs, so that no core is idle.
+            # An epoch of each, those furthest behind first. Where possible, their
+            # number is a multiple of n_jobs, so that no core is idle.
             pending = sorted(filter(left, pending), key=left, reverse=True)
             now = pending[: len(pending) // n_jobs * n_jobs or None]
             jobs = {}

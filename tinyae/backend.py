@@ -73,7 +73,8 @@ class Backend:
     def rng(self, seed, epoch, purpose):
         """Return a new generator for (seed, epoch, purpose).
 
-        So an epoch that was interrupted can be trained again with the same numbers.
+        Every epoch makes its own, so an interrupted epoch can be trained again with the
+        same numbers.
         The same three give the same stream on the same backend and, for CuPy, on the
         same model of GPU. NumPy's and CuPy's streams differ.
         """
