@@ -6,8 +6,7 @@
 # for arithmetic. Put PyTorch beside it. And learn how to time code fairly.
 #
 # **What you need.** Lesson 0b, and a machine without other work for two minutes. The
-# text has times from one core of an Intel Xeon (AVX-512, NumPy 2.4.6, PyTorch 2.13.0),
-# and the tables have yours.
+# text has times from one core of an Intel Xeon (AVX-512); the tables have yours.
 
 # %%
 import os
@@ -186,14 +185,13 @@ for where, limit in ridge.items():
 #     intensity = operations / numbers moved
 #
 # If the intensity is less than the operations that fit into the time of one move, the
-# layer waits for memory; if it is more, for arithmetic. This is the **roofline**
-# (Williams, Waterman & Patterson 2009). A layer between the limit of the cache and that
-# of the main memory waits for both.
+# layer waits for memory; if it is more, for arithmetic; between the limits of cache and
+# main memory, for both. This is the **roofline** (Williams, Waterman & Patterson 2009).
 #
-# A product of an m x k and a k x n matrix does 2mkn operations; a layer has three
-# such products: y, dx and dW. The
-# patches of a convolution are moved 9 times: set to zero, copied (read and written),
-# read by two products, written by one, added up (read; sums read and written).
+# A product of an m x k and a k x n matrix does 2mkn operations. A layer has three such
+# products, for y, dx and dW. The patches of a convolution are moved 9 times: set to
+# zero, copied (read, written), read by two products, written by one, added up (read;
+# sums read and written).
 
 # %%
 PASSES = {"BatchNorm2d": 24, "ReLU": 8, "Sigmoid": 18, "Flatten": 0, "Unflatten": 0}
@@ -301,22 +299,17 @@ save(figure, args, "figure1_roofline", alt=alt)
 # 3.3 operations per number, because one side has a single channel: they reach 7%. The
 # other **convolutions**, with 8 and 16 operations per number, wait for memory too, and
 # reach 18 and 27%. Only the large **Linear** layers wait for arithmetic. They do 105
-# operations per number, reach 67% of the peak, and take 3% of the time each. (An AMD
-# EPYC, Zen 3, has time for 7 or 20 operations. There the other convolutions wait for
-# both.)
+# operations per number, reach 67% of the peak, and take 3% of the time each. (On an AMD
+# EPYC, Zen 3, with time for 7 or 20, the other convolutions wait for both.)
 #
-# Matrix products took 44% of the step, patches 20%, and passes over whole arrays the
-# rest, 36%: so 56% of the time goes into moving numbers.
-#
-# Layers return new arrays, whose memory glibc (the C library) would return to the
-# system in every step.
-# A line in `tinyae/training.py` prevents that, or sweeps would take 20 to 33% longer.
+# Matrix products took 44% of the step, patches 20%, passes over whole arrays the rest:
+# so 56% of the time goes into moving numbers. (glibc, the C library, would also return
+# memory to the system in every step. A line in `tinyae/training.py` prevents that.)
 #
 # ## PyTorch beside it
 #
-# The same network in PyTorch: a step took 1.34 times as long as tinyae's, and 1.19
-# times in the faster layout (on an AMD EPYC, Zen 3: 2.0 and 1.6 times). The script
-# `tests/benchmarks/benchmark.py` compares whole trainings.
+# A step in PyTorch 2.13 took 1.34 times as long as tinyae's, 1.19 in the faster layout
+# (Zen 3: 2.0 and 1.6). `tests/benchmarks/benchmark.py` compares whole trainings.
 
 # %%
 racers = {"tinyae": step_on("numpy")[2]}
@@ -343,18 +336,15 @@ show(race(racers), "A training step of 256 images, one thread")
 # - A **small network waits for memory**. Moving numbers costs the same in every
 #   language, so Python, which only starts the work, does not slow it down.
 # - A framework's advantage lies elsewhere: it has every layer, it differentiates what
-#   you write, and on large networks, which wait for arithmetic, it is as fast or
-#   faster.
+#   you write, and it is as fast or faster on large networks, which wait for arithmetic.
 #
 # ## On your own
 #
 # 1. Give `Experiment` in `step_on` a `batch_size` of 32, then 1024, and draw as many
 #    images. What does an image cost? (Expected: with 32 it costs 1.6 times as much,
-#    because runs are shorter and fewer images share the cost of a call; with 1024 as
-#    much as with 256.)
+#    because runs are shorter and fewer images share a call; with 1024 as much as here.)
 # 2. `model=partial(tinyae.AnelloAutoencoder, width=32)` has four times the channels: 16
-#    times the operations, 4 times the numbers. How long is a step? (Expected: about
-#    4.3 times as long. Convolutions between many channels wait for arithmetic, so they
-#    use the processor better.)
+#    times the operations, 4 times the numbers. How long is a step? (Expected: 4.3
+#    times as long. Convolutions between many channels use the processor better.)
 # 3. Write the convolution with the channels last, (N, H, W, C). (Expected: runs of 8
 #    numbers. Forward takes 0.9 times as long as batch first, 3.3 times as batch last.)
