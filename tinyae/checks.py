@@ -141,13 +141,15 @@ def state(value, layer):
 
 
 def layers(named, Layer):
-    """Return `named`, {name: layer}, with string names: at least one, each a Layer."""
+    """Return `named`, {name: layer}: at least one, each a Layer; names have no dot."""
     if not named:
         raise ValueError("layers: got none, expected at least one")
     for name, layer in named.items():
+        plain = isinstance(name, str) and "." not in name
+        expect(plain, ValueError, "layers", repr(name), "a string without a dot")
         if not isinstance(layer, Layer):
             raise TypeError(f"layers: got {layer!r} at {name!r}, expected a Layer")
-    return {str(name): layer for name, layer in named.items()}
+    return dict(named)
 
 
 def distinct(named, argument="layers"):

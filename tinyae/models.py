@@ -13,7 +13,8 @@ class Sequential(Layer):
 
     forward runs them in order and backward in reverse order, which is the chain rule.
     Pass the layers one by one, and they are named "0", "1", ...; or pass one dict
-    {name: layer}. Raises ValueError if there is none or if one appears twice.
+    {name: layer}. Raises ValueError if there is none, if one appears twice, or if a
+    name is not a string or contains a dot.
     """
 
     def __init__(self, *layers):

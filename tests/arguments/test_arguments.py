@@ -286,6 +286,11 @@ def test_models():
         "TypeError: layers: got <class 'tinyae.layers.ReLU'> at 'a', expected a Layer"
     ):
         Sequential({"a": ReLU})
+    for name in (1, "a.b"):
+        with wrong(
+            f"ValueError: layers: got {name!r}, expected a string without a dot"
+        ):
+            Sequential({name: ReLU()})
     with wrong("ValueError: layers: got the same ReLU at '0' and '1', expected a new"):
         Sequential(RELU, RELU)
     with wrong(
