@@ -6,7 +6,7 @@
 Corruptions are frozen dataclasses that hold only their settings, so two with the same
 settings are equal. All randomness comes from `rng`: the same generator state gives the
 same corruption. `rng` is a NumPy Generator, or any object whose random(size, dtype)
-returns numbers uniform in [0, 1) on the images' device, as Backend.rng(...) does.
+returns numbers uniform in [0, 1) on the images' device, such as Backend.rng(...) makes.
 Everything else is computed from these uniform numbers by formulas on whole arrays;
 there is no loop over images.
 

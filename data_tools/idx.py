@@ -74,7 +74,7 @@ def decompress(data: bytes, size: int) -> bytes:
 
     No more than size + 1 bytes are unpacked, so a small file that would expand to fill
     the memory does no harm. Raises DataError if the file holds more, is damaged (gzip
-    stores a checksum), is cut short, or is followed by other bytes.
+    stores a checksum), is cut short, or is followed by bytes that are no gzip data.
     """
     try:
         with gzip.open(io.BytesIO(data)) as file:

@@ -213,13 +213,13 @@ save(figure, args, "figure10_matrix", data, alt)
 # ## Why the last row fails
 #
 # We look inside the models, on 1,000 test images with σ = 0.5. The numbers in this
-# text are for a code of 32, seed 1, full data.
+# text are for a code of 32, seed 1, full data. The table has means over the seeds.
 #
 # **Where does the noise do its damage?** On black pixels, which are half of all. Noise
 # on them alone gives an error of 0.278, almost as much as noise everywhere, 0.292. And
 # it is the *negative* noise. If we clip the noisy images to [0, 1], the error is 0.051,
-# little more than that of the clean model (0.045). Training never showed a pixel
-# below 0.
+# little more than the 0.045 of the clean model on the same clipped images. Training
+# never showed a pixel below 0.
 #
 # **Why does this model care?** It has to find the erased boxes, and every erased pixel
 # is exactly 0. So it helps to know where the image is exactly black. The first layer
@@ -301,9 +301,9 @@ print("last row's error is gone once the batch norms are renewed.")
 # ## Simple methods on the same images
 #
 # - *Noisy image*: do nothing.
-# - *Filter*: a Gaussian blur or a median of the neighbourhood. The kind and the width
-#   are those that do best on corrupted *training* images. A filter has no code, so it
-#   shows what denoising alone can do.
+# - *Filter*: a Gaussian blur or a median of the neighbourhood, or none. The kind and
+#   the width are those that do best on corrupted *training* images. A filter has no
+#   code, so it shows what denoising alone can do.
 # - *PCA*: the best linear code of the same size, fitted to the clean training images.
 #
 # On the full data the filter beats every model up to σ = 0.2 (code of 4) and σ = 0.1
@@ -411,8 +411,8 @@ save(figure, args, "figure11_amount", data, alt)
 #
 # "Better" and "worse" mean that the 95% interval of the differences between models of
 # the same seed (Student's t) excludes 0. With 3 seeds this interval is wide. And where
-# there is no difference at all, one of twenty such intervals still excludes 0. The 5%
-# are a rule of thumb, not an interval.
+# there is no difference at all, one of twenty such intervals still excludes 0. ("More
+# than 5%" in the second point is a rule of thumb, not an interval.)
 
 
 # %%
@@ -543,17 +543,17 @@ save(figure_tsne(layouts, data.test_labels), args, "figure13b_tsne", data, alt)
 # 2. At which σ does the clean model with a code of 4 begin to beat doing nothing? Read
 #    it from the table, then explain it. (Expected: between 0.1 and 0.2. Doing nothing
 #    costs σ², the model about 0.0193 up to σ = 0.1, and √0.0193 = 0.14.)
-# 3. Erase grey boxes instead of black ones: `RandomErasing(value=0.5)` in CONDITIONS.
-#    What becomes of the last row? (Expected: it still fails on noise, but less, because
-#    the boxes no longer ask for a filter for black. On the sample, code of 4, seed 1,
-#    20 epochs, the error at σ = 0.5 is 0.043 instead of 0.083; on its own boxes it is
-#    0.027 instead of 0.028.)
+# 3. Erase grey boxes instead of black ones: `data_tools.RandomErasing(value=0.5)` in
+#    CONDITIONS. What becomes of the last row? (Expected: it still fails on noise, but
+#    less, because the boxes no longer ask for a filter for black. On the sample, code
+#    of 4, seed 1, 20 epochs, the error at σ = 0.5 is 0.043 instead of 0.083; on its own
+#    boxes it is 0.027 instead of 0.028.)
 # 4. How many noisy images does it take to renew the batch norms? In `inside` use
 #    `noisy[:1]` to renew them. (Expected: one is almost enough, 0.128 instead of 0.126
 #    with a code of 32, because each channel of one image already has 49 values.)
-# 5. Train one model for all amounts: `GaussianNoise((0.0, 1.0))` draws another σ for
-#    every image. Where in the matrix does its row win? (Expected: hardly anywhere, but
-#    it is never far from the best. On the sample, code of 4, seed 1, 20 epochs, it has
-#    0.0264 on clean images, 0.0276 at σ = 0.5 and 0.0321 at σ = 1. Trained with σ = 0.5
-#    alone, the model has 0.0260, 0.0273 and 0.0381; with σ = 1, 0.0289, 0.0293 and
-#    0.0317.)
+# 5. Train one model for all amounts: below CONDITIONS write `CONDITIONS["Gaussian
+#    σ=0.01"] = data_tools.GaussianNoise((0.0, 1.0))`, which draws another σ for every
+#    image. Where in the matrix does its row win? (Expected: hardly anywhere, but it is
+#    never far from the best. On the sample, code of 4, seed 1, 20 epochs, it has 0.0264
+#    on clean images, 0.0276 at σ = 0.5 and 0.0321 at σ = 1. Trained with σ = 0.5 alone,
+#    the model has 0.0260, 0.0273 and 0.0381; with σ = 1, 0.0289, 0.0293 and 0.0317.)

@@ -91,7 +91,7 @@ def step_on(backend):
 training, x, step = step_on("numpy")
 times = race({"a training step of 256 images": step, "the same step": step})
 show(times, "How exact timings are here: median (quartiles)")
-print("This races a step against itself. A smaller difference means nothing.")
+print("A step against itself: a difference within that spread means nothing.")
 
 # %% [markdown]
 # ## One convolution, three ways
@@ -205,7 +205,7 @@ def count(layer, x, y):
     small = y if isinstance(layer, tinyae.Conv2d) else x
     weights = layer.weight.data.size
     positions = small.size // small.shape[0]
-    moved = 3 * weights + 4 * (x.size + y.size)
+    moved = 3 * weights + 4 * (x.size + y.size)  # in products, copies and sums
     if not isinstance(layer, tinyae.Linear):
         moved += 9 * weights // small.shape[0] * positions
     return 6 * weights * positions, moved
@@ -308,8 +308,8 @@ save(figure, args, "figure1_roofline", alt=alt)
 #
 # ## PyTorch beside it
 #
-# A step in PyTorch 2.13 took 1.34 times as long as tinyae's, 1.19 in the faster layout
-# (Zen 3: 2.0 and 1.6). `tests/benchmarks/benchmark.py` compares whole trainings.
+# A step took PyTorch 2.13 1.34 times as long, or 1.19 times with the channels last in
+# memory (Zen 3: 2.0 and 1.6). `tests/benchmarks/benchmark.py` compares epochs.
 
 # %%
 racers = {"tinyae": step_on("numpy")[2]}
@@ -336,15 +336,16 @@ show(race(racers), "A training step of 256 images, one thread")
 # - A **small network waits for memory**. Moving numbers costs the same in every
 #   language, so Python, which only starts the work, does not slow it down.
 # - A framework's advantage lies elsewhere: it has every layer, it differentiates what
-#   you write, and it is as fast or faster on large networks, which wait for arithmetic.
+#   you write, and the larger the network, the smaller is tinyae's lead.
 #
 # ## On your own
 #
 # 1. Give `Experiment` in `step_on` a `batch_size` of 32, then 1024, and draw as many
-#    images. What does an image cost? (Expected: with 32 it costs 1.6 times as much,
-#    because runs are shorter and fewer images share a call; with 1024 as much as here.)
+#    images. What does an image cost? (Expected: with 32 it costs 1.6 times as much, as
+#    runs are shorter and fewer images share a call; with 1024 as much as with 256.)
 # 2. `model=partial(tinyae.AnelloAutoencoder, width=32)` has four times the channels: 16
-#    times the operations, 4 times the numbers. How long is a step? (Expected: 4.3
-#    times as long. Convolutions between many channels use the processor better.)
+#    times the operations in most layers, 4 times the numbers. How long is a step?
+#    (Expected: 4.3 times as long. Convolutions between many channels use the processor
+#    better.)
 # 3. Write the convolution with the channels last, (N, H, W, C). (Expected: runs of 8
 #    numbers. Forward takes 0.9 times as long as batch first, 3.3 times as batch last.)

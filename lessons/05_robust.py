@@ -229,7 +229,7 @@ table(["network", "gradients", "worst", "error"], rows, "Gradient check")
 # seeds. The two networks that lack a piece are trained from one seed, on Gaussian noise
 # only. One training takes three to four minutes on one core, and the whole lesson about
 # 20 minutes on two. If lesson 3 has not run, its 24 models that we compare with take
-# about 25 minutes more.
+# about 20 minutes more.
 
 # %%
 RANGE = (0.0, 1.0)
@@ -351,10 +351,11 @@ measured = measure(errors, trainings, data.test_images)
 # Two simple methods stand beside the networks. Each has one setting. We choose the
 # setting that is best on 1,000 corrupted training images, by kind and amount.
 #
-# - A **filter**: a Gaussian blur or the median of the neighbourhood, of some width.
+# - A **filter**: a Gaussian blur or the median of the neighbourhood, of some width, or
+#   none.
 # - **PCA**: an image is rebuilt from its principal components, each multiplied by a
 #   weight. Either the first 16 to 256 have weight 1 and the others 0. Or a component
-#   with variance λ has weight λ / (λ + τ²): for Gaussian noise of σ τ this Wiener
+#   with variance λ has weight λ / (λ + τ²): for Gaussian noise with σ = τ this Wiener
 #   filter has the smallest error of all linear methods.
 
 # %%
@@ -609,8 +610,8 @@ save(
 #   0.0152, 9% larger. At 1 it is 0.0240, no larger than with them, and at 1.5 it is
 #   0.035 instead of 0.042.
 # - **The bottleneck is for strong noise.** Without it the error at 0.1 is the same,
-#   0.0040. At 0.5 it is 0.0188 instead of 0.0140. It is the two Linear
-#   layers that help: each looks at the whole garment at once.
+#   0.0040. At 0.5 it is 0.0188 instead of 0.0140. Perhaps its
+#   two Linear layers help, because each looks at the whole garment at once.
 # - **The code gets worse.** With skips the 5-NN accuracy of the code is 0.841 ± 0.009
 #   (three seeds), without them 0.859. Lesson 3's code of 32, trained on clean images,
 #   reaches 0.869 with a quarter of the numbers. What can go around the code need not go
@@ -674,7 +675,7 @@ save(
 # 1. What are the PSNRs of the noisy image and of the network at σ = 0.5? PSNR is 10
 #    log10(1 / MSE). (Expected: 6.0 and 18.5 dB. The image's MSE is σ² = 0.25.)
 # 2. In `backward`, forget that each of the encoder's images is used twice: delete
-#    `+ dsums[level]`. Predict which
+#    `+ dsums[level]`, and print `errors` above the assertion. Predict which
 #    gradients become wrong, then run the check. (Expected: those of `down`, and x. The
 #    gradients of `up`, `narrow` and `widen` do not pass a skip connection.)
 # 3. A pixel is never below 0 or above 1. Clip the outputs. What does that gain? And
@@ -684,7 +685,8 @@ save(
 # 4. Give the network its own output again. When does that help? (Expected, with seed 1:
 #    at σ = 0.2 the error grows from 0.0074 to 0.0085, at 1.5 it falls from 0.049 to
 #    0.037.)
-# 5. Put a trained network into training mode, `training.model.train()`, and give it
-#    batches of 250 clean test images. (Expected: with seed 1 the error rises from
-#    0.0022 to 0.012. In training each batch contains all amounts of noise. Now batch
-#    norm scales clean images as if they were such a mixture.)
+# 5. Put a trained network into training mode: `model = trainings["Gaussian only, seed
+#    1"].model.train()`. Call `model.forward` with batches of 250 images of `clean`.
+#    (Expected: with seed 1 the error rises from 0.0022 to 0.012. In training each batch
+#    contains all amounts of noise. Now batch norm scales clean images as if they were
+#    such a mixture.)

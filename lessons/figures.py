@@ -30,7 +30,7 @@ plt.rcParams.update(
 
 
 def save(figure, args, name, data=None, alt=""):
-    """Write a figure to the output folder; in a notebook, show it instead.
+    """Write a figure to the output folder; in a notebook, also show it.
 
     data: a notice is added if it is not the full data. alt: what the figure shows, for
     readers who cannot see it.

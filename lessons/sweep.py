@@ -257,7 +257,8 @@ def measure(function, trainings, *arguments):
     """Return {name: function(training, *arguments)}, measured on all cores.
 
     The models run on NumPy, whichever device trained them. Results come from disk if
-    they were computed before. function must depend on its arguments only.
+    they were computed before. function may use its arguments, and functions and
+    constants of the lesson.
     """
     inputs = fingerprint(function, arguments)
     jobs = {}

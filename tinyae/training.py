@@ -27,9 +27,9 @@ class Training:
     """
 
     def __init__(self, experiment):
-        # Free a block of just under 32 MiB: from then on glibc keeps freed blocks up to
-        # that size instead of returning them to the system after every step. Without
-        # this a sweep takes 20 to 33% longer.
+        # A block of just under 32 MiB, allocated and freed at once: from then on glibc
+        # keeps freed blocks up to that size instead of returning them to the system
+        # after every step. Without this a sweep takes 20 to 33% longer.
         np.empty(2**25 - 2**16, "uint8")
         self.experiment = experiment
         self.backend, _ = get_backend(experiment.backend)
