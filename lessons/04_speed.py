@@ -303,12 +303,11 @@ save(figure, args, "figure1_roofline", alt=alt)
 # EPYC, Zen 3, with time for 7 or 20, the other convolutions wait for both.)
 #
 # Matrix products took 44% of the step, patches 20%, passes over whole arrays the rest:
-# so 56% of the time goes into moving numbers. (glibc, the C library, would also return
-# memory to the system in every step. A line in `tinyae/training.py` prevents that.)
+# so 56% of the time goes into moving numbers.
 #
 # ## PyTorch beside it
 #
-# A step took PyTorch 2.13 1.34 times as long, or 1.19 times with the channels last in
+# In PyTorch 2.13 a step took 1.34 times as long, 1.19 times with the channels last in
 # memory (Zen 3: 2.0 and 1.6). `tests/benchmarks/benchmark.py` compares epochs.
 
 # %%
