@@ -654,10 +654,11 @@ save(
 # %% [markdown]
 # ## What to conclude
 #
-# Skip connections and noise as the output make a network that you can use without
-# knowing the amount of noise. From σ = 0.1 to 0.5 it beats the best filter, the best
-# linear method and lesson 3's models, each trained for one σ. Against weaker noise PCA
-# or a light blur is better, and clean images are better left alone.
+# Training on all amounts of noise makes a network that you can use without knowing the
+# amount. Its skip connections help where the noise is weak, its bottleneck where it is
+# strong. From σ = 0.1 to 0.5 it beats the best filter, the best linear method and
+# lesson 3's models, each trained for one σ. Against weaker noise PCA or a light blur is
+# better, and clean images are better left alone.
 #
 # Is it the more robust autoencoder that the report planned? It is a better denoiser,
 # not a better autoencoder. An autoencoder is useful for its code: you can store it,
@@ -666,8 +667,9 @@ save(
 # lesson 3's codes. If you want clean images, take the skips. If you want codes, do
 # without them.
 #
-# Robust also means robust against noise of other kinds. No structure gave us that: the
-# network removed what it had been trained on, and the mixture did more than any skip.
+# Robust also means robust against noise of other kinds. No skip connection gave us
+# that. The network removes the kinds of noise that it was trained on, so train it on
+# all kinds that you expect.
 
 # %% [markdown]
 # ## On your own
