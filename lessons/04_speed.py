@@ -298,7 +298,7 @@ save(figure, args, "figure1_roofline", alt=alt)
 # wait for memory, and reach 2% of the peak. So do the **first and the last layer** with
 # 3.3 operations per number, because one side has a single channel: they reach 7%. The
 # other **convolutions**, with 8 and 16 operations per number, wait for memory too, and
-# reach 18 and 27%. Only the large **Linear** layers wait for arithmetic. They do 105
+# reach 18 and 27%. Only the large **Linear** layers wait for arithmetic. They do 106
 # operations per number, reach 67% of the peak, and take 3% of the time each. (On an AMD
 # EPYC, Zen 3, with time for 7 or 20, the other convolutions wait for both.)
 #
