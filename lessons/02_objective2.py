@@ -216,7 +216,7 @@ axis.set(
     ylabel="test loss", title="Two models, five seeds; a line joins one seed's two"
 )
 print("\nFigure 9: two models, five seeds.")
-alt = "Test losses of both models; the lines between them are nearly level."
+alt = "Test losses of both models. A seed moves them more than the noise does."
 save(figure, args, "figure9_seeds", data, alt)
 
 # %% [markdown]
