@@ -352,8 +352,9 @@ draw_axis(8, padding=1)
 #    col2im. With s = 4 everything passes, because patches of 3 × 4 pixels then do not
 #    overlap.)
 # 2. A convolution with a 1 × 1 kernel is a Linear layer at each pixel. Show it: give a
-#    `Linear(7, 8)` the weight and bias of a `Conv2d(7, 8, 1)`. Compare the Conv2d on x
-#    with the Linear on `x.reshape(7, -1)`. (Expected: y, dx and dW agree to rounding.)
+#    `Linear(7, 8)` the weight and bias of a `Conv2d(7, 8, 1)`, both with
+#    `dtype="float64"`. Compare the Conv2d on x with the Linear on `x.reshape(7, -1)`.
+#    (Expected: y, dx and dW agree to rounding.)
 # 3. By hand: a Conv2d with kernel 4, stride 3 and padding 1 shrinks 28 pixels. To how
 #    many? Which output_padding returns 28? (Expected: to 9, and output_padding 2.)
 # 4. Write a layer MaxPool2d: y is the largest value in each block of 2 × 2 pixels.

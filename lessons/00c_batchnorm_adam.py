@@ -95,7 +95,7 @@ table(header, rows, "Size (rms) after ten layers")
 # back 1/M of its gradient to each value.
 # **That is where every 1/M in batch norm comes from.**
 #
-# γ and β start away from 1 and 0. With γ = 1, a backward that forgets γ would pass.
+# Below, γ is not 1, where a layer starts: there, a backward that forgets γ would pass.
 
 # %%
 heading("2. Batch norm, one line at a time")
@@ -411,7 +411,8 @@ assert abs(small - large) < 0.01
 #    it, but not in beta and gamma. With gamma = 1 nothing fails, and the mistake is
 #    hidden.)
 # 3. Write Adam yourself from the three formulas of section 5, with an m and a v for
-#    each parameter, and use it in `fit` of lesson 0a with `learning_rate=0.005`. Then
+#    each parameter, and use it in `fit` of lesson 0a, with ReLU and
+#    `learning_rate=0.005`. Then
 #    leave out the two corrections. Then do both with `learning_rate=0.1`. (Expected:
 #    with the corrections the losses of `tinyae.Adam`, 0.178 after five epochs. Without
 #    them 0.059: here the longer steps happen to help. With 0.1 the corrected one

@@ -74,7 +74,7 @@ for step in range(20):
 
 # %% [markdown]
 # That is all of it. `tinyae/training.py` holds the same loop, and adds shuffling in
-# every epoch, the corruption of the images, the test loss, and saving.
+# every epoch, the corruption of the images, the test loss, and what must be saved.
 #
 # ## The three datasets
 #
@@ -85,7 +85,8 @@ for step in range(20):
 # epoch.
 #
 # An `Experiment` holds all settings of one training. Below, `train` runs several of
-# them. Each result has a `history`, the train and test loss of every epoch.
+# them. Each result has a `history`: the train loss (while it learns) and the test loss
+# (afterwards) of every epoch.
 
 # %%
 NAMES = ["Normal", "Gaussian σ=1", "RandomErasing"]
@@ -171,7 +172,7 @@ rows = []
 for epoch in range(args.epochs):
     losses = [t.history[epoch] for t in trainings.values()]
     rows.append([str(epoch + 1), *(f"{a:.4f} / {b:.4f}" for a, b in losses)])
-table(["epoch", *NAMES], rows, "Average loss after each epoch (train / test)")
+table(["epoch", *NAMES], rows, "Average loss of each epoch (train / test)")
 print("\nFigure 2: the losses.")
 alt = "Train and test loss over the epochs; they fall fast and then level off."
 save(figure_losses(trainings), args, "figure2_losses", data, alt)
@@ -245,8 +246,8 @@ save(figure_tsne(layouts, data.test_labels), args, "figure4_tsne", data, alt)
 # The smallest excess, that of σ = 1, must not be read as a victory. The difference to
 # the clean images, 0.0007, is smaller than what another seed changes (lesson 2). And
 # with σ = 1 the floor is up to 4/784 = 0.005 too high, because a code of 4 numbers can
-# hold 4 of the noise's 784 numbers. Compared with the clean image, this model's excess
-# is 0.034 (exercise 4).
+# hold 4 of the noise's 784 numbers. A model that is trained against the clean image
+# has an excess of 0.034 (exercise 4).
 
 # %%
 rows = []

@@ -239,10 +239,10 @@ save(figure, args, "figure9_seeds", data, alt)
 #    images, 0.638 for the test images, and so it is.)
 # 2. At which σ would the noise alone make the loss twice the clean one? (Expected:
 #    σ² = 0.60, so σ = 0.77.)
-# 3. How many seeds would detect a true difference of 0.001? (Expected: the interval's
-#    half-width must be less than 0.001. With k seeds it is t s / √k, where s is the
-#    standard deviation of the differences. The interval above has s = 0.0002, and then
-#    3 seeds are enough; with s = 0.001 it takes 7, and with s = 0.002 it takes 18.)
+# 3. How many seeds make the half-width of the 95% interval less than 0.001? (Expected:
+#    with k seeds it is t s / √k, where s is the standard deviation of the differences.
+#    The interval above has s = 0.0002, and then 3 seeds are enough; with s = 0.001 it
+#    takes 7, and with s = 0.002 it takes 18.)
 # 4. Compare unpaired: treat the two times five losses as if no two belonged together.
 #    What happens to the interval, and why? (Expected: on the training images its
 #    half-width grows from 0.0002 to 0.0019. What a pair shares, the initial weights and

@@ -303,7 +303,7 @@ save(figure, args, "figure1_roofline", alt=alt)
 # EPYC, Zen 3, with time for 7 or 20, the other convolutions wait for both.)
 #
 # Matrix products took 44% of the step, patches 20%, passes over whole arrays the rest:
-# so 56% of the time goes into moving numbers.
+# so at least 56% of the time goes into moving numbers.
 #
 # ## PyTorch beside it
 #

@@ -80,13 +80,16 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # these come without a file
 def sentence(error):
     """Return what to say instead of a traceback; None if the error is a bug."""
     if isinstance(error, KeyboardInterrupt):
-        return "Stopped. Every finished epoch is saved; the same command continues."
+        return (
+            "Stopped. Every finished epoch is saved; the same command, without --fresh, "
+            "continues."
+        )
     if isinstance(error, MENDABLE):
         return str(error)
     if isinstance(error, BrokenExecutor):
         return (
             "A worker process was killed, perhaps because memory ran out. Every "
-            "finished epoch is saved; the same command continues."
+            "finished epoch is saved; the same command, without --fresh, continues."
         )
     if isinstance(error, MemoryError):
         return f"Not enough memory: {error}. A smaller --latent-dim needs less."

@@ -94,7 +94,7 @@ def check_layer(layer, x, seed=0, *, step=1e-4, entries=None):
 
     Returns {"x": error, name of each trainable parameter: its error}, where error is
     max|analytic - measured| / max(max|measured|, 1e-3). Rounding gives about 1e-12, in
-    a deep network up to 1e-6; a mistake gives 1e-3 or more.
+    a deep network up to 1e-5; a mistake rarely gives less than 1e-3.
 
     layer: a Layer on the host. It is checked in float64, whatever its own dtype. x: an
     input, or the shape of one to draw. seed: for everything drawn. step: how far to

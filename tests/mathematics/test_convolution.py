@@ -29,8 +29,10 @@ def test_col2im_is_the_adjoint_of_im2col(case):
 def test_each_backward_is_the_others_forward(case):
     """<conv(x), y> = <x, convT(y)> with one weight and no bias."""
     (C, out, *geometry, extra), shape, seed = case
-    transposed = tinyae.ConvTranspose2d(C, out, *geometry, extra, dtype="float64")
-    conv = tinyae.Conv2d(out, C, *geometry, dtype="float64")
+    transposed = tinyae.ConvTranspose2d(
+        C, out, *geometry, extra, dtype="float64", seed=seed
+    )
+    conv = tinyae.Conv2d(out, C, *geometry, dtype="float64", seed=seed)
     conv.weight.data = transposed.weight.data
     for layer in (conv, transposed):
         layer.bias.data = 0 * layer.bias.data

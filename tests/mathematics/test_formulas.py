@@ -42,7 +42,7 @@ def compare(layer, shape, seed, definition, *settings):
 @given(distinct(3), seeds)
 def test_linear(sizes, seed):
     i, o, N = sizes
-    layer = tinyae.Linear(i, o, dtype="float64")
+    layer = tinyae.Linear(i, o, dtype="float64", seed=seed)
     compare(layer, (i, N), seed, definitions.linear)
 
 
@@ -53,7 +53,7 @@ only_padding = (6, 1), (1, 2), (3, 0)  # some kernel rows see nothing else
 @example(((2, 3, *only_padding), (2, 1, 4, 5), 0))
 def test_conv2d(case):
     (C, out, *geometry), shape, seed = case
-    layer = tinyae.Conv2d(C, out, *geometry, dtype="float64")
+    layer = tinyae.Conv2d(C, out, *geometry, dtype="float64", seed=seed)
     assert layer.weight.data.shape == (out, C, *geometry[0])
     compare(layer, shape, seed, definitions.conv, *geometry)
 
@@ -62,7 +62,7 @@ def test_conv2d(case):
 @example(((4, 3, *only_padding, (0, 1)), (4, 2, 5, 1), 0))
 def test_conv_transpose2d(case):
     (C, out, *geometry, extra), shape, seed = case
-    layer = tinyae.ConvTranspose2d(C, out, *geometry, extra, dtype="float64")
+    layer = tinyae.ConvTranspose2d(C, out, *geometry, extra, dtype="float64", seed=seed)
     assert layer.weight.data.shape == (C, out, *geometry[0])
     compare(layer, shape, seed, definitions.conv_transpose, *geometry)
 

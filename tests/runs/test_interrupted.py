@@ -30,7 +30,10 @@ from processes import (
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
 two_cores = pytest.mark.skipif(joblib.cpu_count() < 2, reason="needs workers")
-STOPPED = "\nStopped. Every finished epoch is saved; the same command continues.\n"
+STOPPED = (
+    "\nStopped. Every finished epoch is saved; the same command, without --fresh, "
+)
+STOPPED += "continues.\n"
 
 
 @pytest.fixture(scope="module")
