@@ -81,8 +81,8 @@ def sentence(error):
     """Return what to say instead of a traceback; None if the error is a bug."""
     if isinstance(error, KeyboardInterrupt):
         return (
-            "Stopped. Every finished epoch is saved; the same command, without --fresh, "
-            "continues."
+            "Stopped. Every finished epoch is saved; the same command, without "
+            "--fresh, continues."
         )
     if isinstance(error, MENDABLE):
         return str(error)
