@@ -32,8 +32,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc"
 two_cores = pytest.mark.skipif(joblib.cpu_count() < 2, reason="needs workers")
 STOPPED = (
     "\nStopped. Every finished epoch is saved; the same command, without --fresh, "
+    "continues.\n"
 )
-STOPPED += "continues.\n"
 
 
 @pytest.fixture(scope="module")
