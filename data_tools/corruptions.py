@@ -26,7 +26,7 @@ from tinyae.backend import backend_of, zeros
 
 def _range(name: str, value, **limits) -> tuple[float, float]:
     """Return `value` as a pair low <= high. Raise TypeError or ValueError otherwise."""
-    form = "a pair (low, high) with low <= high"
+    form = "a pair (least, most) with least <= most"
     low, high = checks.several(name, value, 2, form, checks.number, **limits)
     checks.expect(low <= high, ValueError, name, repr(value), form)
     return low, high
@@ -94,7 +94,7 @@ def _constant(value, images):
 class GaussianNoise:
     """Add independent normal noise of mean 0 and standard deviation `sigma`.
 
-    sigma: a number >= 0, or a pair (low, high), from which each image draws its own.
+    sigma: a number >= 0, or a pair (least, most), between which each image draws.
     Raises TypeError or ValueError for any other sigma.
 
     Generators draw uniform numbers; Box and Muller make normal ones from them. Two
