@@ -117,7 +117,7 @@ def test_a_named_folder_is_right_or_an_error(
     assert not server.requests
 
 
-@pytest.mark.parametrize("folder", ["nowhere", "file", "~nobody-has-this-name/data"])
+@pytest.mark.parametrize("folder", ["nowhere", "file", "~no-such-user/data"])
 def test_a_named_folder_that_does_not_exist(files, tmp_path, folder):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(DataError, match="no such folder"):
