@@ -68,12 +68,13 @@ class BatchNorm2d(Layer):
 
     def forward(self, x):
         checks.array("x", x, (self.num_features, "H", "W", "N"), like=self.weight.data)
-        checks.more_than_one_value("x", x, self.training)
         xp = namespace(x)
         shape = x.shape
         x = xp.reshape(x, (self.num_features, -1))  # (C, M)
+        M = x.shape[1]
         if self.training:
-            M = x.shape[1]
+            several = "more than one value per channel in training"
+            checks.expect(M > 1, ValueError, "x", f"shape {shape}", several)
             mu = xp.mean(x, axis=1)  # (C,)
             xc = x - mu[:, None]
             # mean(x²) - mu² would lose all digits when the mean is large
@@ -86,7 +87,7 @@ class BatchNorm2d(Layer):
         s = 1 / xp.sqrt(var + self.eps)  # (C,)
         y = xc * (self.weight.data * s)[:, None]  # gamma xhat
         y += self.bias.data[:, None]
-        return self.save(xp.reshape(y, shape), xc, s, self.training)
+        return self.save_for_backward(xp.reshape(y, shape), xc, s, self.training)
 
     def _follow(self, running, batch):
         running.data = running.data + self.momentum * (batch - running.data)
@@ -107,3 +108,6 @@ class BatchNorm2d(Layer):
         dx -= (self.bias.grad / M)[:, None]  # - mean(dy)
         dx *= scale
         return xp.reshape(dx, shape)
+
+
+CHECKS = [(BatchNorm2d(3), (3, 4, 5, 6))]

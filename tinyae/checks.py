@@ -4,7 +4,6 @@ Every message names the argument, what was given and what was expected. A wrong 
 thing raises TypeError, a wrong value or shape ValueError.
 """
 
-from collections.abc import Iterable
 from math import inf, prod
 from numbers import Integral, Real
 from sys import float_info
@@ -66,11 +65,6 @@ def several(name, value, length, form, check, **limits):
     return tuple(check(name, one, **limits) for one in value)
 
 
-def fractions(name, value, form):
-    """Return `value` as a pair of floats, both in [0, 1)."""
-    return several(name, value, 2, form, number, low=0, high=1, high_open=True)
-
-
 def pair(name, value, at_least):
     """Return `value`, an int or a pair (height, width), as a pair of ints."""
     both = value if isinstance(value, (tuple, list)) else (value, value)
@@ -110,48 +104,6 @@ def volume(name, shape):
         )
 
 
-def state(value, layer):
-    """Return `value`, {name: array}, as NumPy arrays that fit `layer`.
-
-    Names and shapes must be those of its state_dict(); dtypes are converted.
-    """
-    if not hasattr(value, "items"):
-        raise TypeError(
-            f"state: got {type(value).__name__}, expected a dict {{name: NumPy array}}"
-        )
-    value = {k: a for k, a in value.items() if not k.endswith("num_batches_tracked")}
-    wanted = dict(layer.named_parameters())
-    if value.keys() != wanted.keys():
-        raise ValueError(
-            f"state: missing {sorted(wanted.keys() - value.keys())}, unknown to this "
-            f"{type(layer).__name__} {sorted(value.keys() - wanted.keys())}; expected "
-            "the names of its state_dict()"
-        )
-    arrays = {}
-    for name, p in wanted.items():
-        a = np.asarray(value[name])
-        shape = tuple(p.data.shape)
-        if a.shape != shape or a.dtype.kind != "f":
-            raise ValueError(
-                f"state[{name!r}]: got shape {a.shape} and dtype {a.dtype}, expected "
-                f"floats of shape {shape}"
-            )
-        arrays[name] = a.astype(dtype_name(p.data.dtype))
-    return arrays
-
-
-def layers(named, Layer):
-    """Return `named`, {name: layer}: at least one, each a Layer; names have no dot."""
-    if not named:
-        raise ValueError("layers: got none, expected at least one")
-    for name, layer in named.items():
-        plain = isinstance(name, str) and "." not in name
-        expect(plain, ValueError, "layers", repr(name), "a string without a dot")
-        if not isinstance(layer, Layer):
-            raise TypeError(f"layers: got {layer!r} at {name!r}, expected a Layer")
-    return dict(named)
-
-
 def distinct(named, argument="layers"):
     """Yield all (name, Layer or Parameter) of `named`; raise if one appears twice."""
     names = {}
@@ -164,37 +116,6 @@ def distinct(named, argument="layers"):
                 "only its latest forward"
             )
         yield name, part
-
-
-def parameters(value):
-    """Return `value` as a list of Parameters, all of one dtype and on one backend."""
-    value = list(value) if isinstance(value, Iterable) else [value]
-    if not value:
-        raise ValueError("parameters: got none, expected a layer's parameters()")
-    for p in value:
-        if not hasattr(p, "grad"):
-            raise TypeError(f"parameters: got {p!r}, expected a layer's parameters()")
-        array("parameters", p.data, like=value[0].data)
-    return [p for _, p in distinct(enumerate(value), "parameters")]
-
-
-def gradients(parameters):
-    """Check that each parameter has a gradient, of its own shape and dtype."""
-    for number, p in enumerate(parameters):
-        if p.grad is None:
-            raise ValueError("Adam: step before backward; a parameter has no gradient")
-        shape = tuple(p.data.shape)
-        name = f"parameters[{number}].grad (parameter of shape {shape})"
-        array(name, p.grad, shape, like=p.data)
-
-
-def more_than_one_value(name, x, training):
-    """Check that in training each channel of x has more than one value."""
-    if training and prod(x.shape[1:]) == 1:
-        raise ValueError(
-            f"{name}: got shape {tuple(x.shape)}, expected more than one value per "
-            "channel in training"
-        )
 
 
 def array(name, x, dims=None, like=None):

@@ -99,7 +99,7 @@ class Conv2d(_Convolution):
         cols = im2col(x, *self.geometry())  # (C*kh*kw, OH, OW, N)
         y = product(self.matrix(), cols)  # y = W im2col(x)
         y += self.bias.data[:, None, None, None]
-        return self.save(y, cols, x.shape)
+        return self.save_for_backward(y, cols, x.shape)
 
     def backward(self, dy, input_grad=True):
         cols, shape = self.saved(dy)
@@ -151,7 +151,7 @@ class ConvTranspose2d(_Convolution):
         shape = (self.out_channels, OH, OW, x.shape[-1])
         y = col2im(cols, shape, *self.geometry())  # y = col2im(Wᵀ x)
         y += self.bias.data[:, None, None, None]
-        return self.save(y, x)
+        return self.save_for_backward(y, x)
 
     def backward(self, dy, input_grad=True):
         (x,) = self.saved(dy)
@@ -160,3 +160,11 @@ class ConvTranspose2d(_Convolution):
         if not input_grad:
             return None
         return product(self.matrix(), dcols)  # dx = W im2col(dy)
+
+
+CHECKS = [
+    (Conv2d(3, 7, 3, 2, 1, seed=1), (3, 4, 5, 6)),
+    (Conv2d(3, 7, (4, 3), (3, 2), (2, 0), seed=1), (3, 4, 5, 6)),
+    (ConvTranspose2d(3, 2, 3, 2, 1, (0, 1), seed=1), (3, 4, 5, 6)),
+    (ConvTranspose2d(3, 2, (4, 3), (3, 2), (2, 0), (0, 1), seed=1), (3, 4, 5, 6)),
+]

@@ -34,7 +34,7 @@ def first_nonfinite(training, train_images):
 
     training: a Training in the state before that epoch; it cannot be used afterwards,
     because its methods are replaced.
-    train_images: (M, 28, 28), uint8, a NumPy array.
+    train_images: (M, H, W) or (M, C, H, W), uint8, a NumPy array.
     """
     found = []
     others = [("model", training.model), ("loss", training.loss)]
@@ -42,13 +42,13 @@ def first_nonfinite(training, train_images):
         kind = f"{name} ({type(layer).__name__})"
         _watch(layer, "forward", f"in the output of {kind}", found)
         _watch(layer, "backward", f"in a gradient computed by {kind}", found)
-    training.model.train()
     pixels = training.backend.from_numpy(train_images)
     epoch = len(training.history) + 1
     for number, (x, target) in enumerate(training.train_batches(pixels, epoch), 1):
         _note(found, "in the images themselves, before the first layer", x, target)
         training.train_step(x, target)
-        _note(found, "in the weights after Adam's step", *training.weights().values())
+        weights = [p.data for _, p in training.model.named_parameters()]
+        _note(found, "in the weights after the optimiser's step", *weights)
         if found:
             return f"It began in batch {number} of the training images, {found[0]}."
     return "The training images do not show it: it began in the test images."

@@ -4,10 +4,11 @@ A derivative can be measured without calculus: change one number a little, run f
 and see how much the result changes. That is slow, because every number needs several
 runs of forward. But it does not use the formulas in backward, so it can judge them.
 
-    python -m tinyae.gradcheck               all layers of this package
-    python -m tinyae.gradcheck my_layer.py   your own layers: the file defines a list
-                                             CHECKS = [(layer, input_shape), ...],
-                                             with the batch last
+    python -m tinyae.gradcheck               all layers and losses of this package
+    python -m tinyae.gradcheck my_layer.py   those of a file of yours
+
+Both look for a list CHECKS = [(layer or loss, input shape), ...], which stands at the
+end of each file that defines some. The batch is the last axis of a layer's input.
 
 To compare whole arrays through one number, we weight forward's result y with an array
 dy and sum: L = Σ dy * y. Then dL/dy is dy itself, so backward(dy) must return dL/dx
@@ -20,6 +21,8 @@ The check cannot find a mistake in forward itself, nor one that shows only at a 
 """
 
 import argparse
+import importlib
+import pkgutil
 import runpy
 import sys
 import traceback
@@ -31,10 +34,7 @@ from pathlib import Path
 import numpy as np
 
 from . import checks
-from .batchnorm import BatchNorm2d
-from .convolution import Conv2d, ConvTranspose2d
-from .layers import Flatten, Linear, ReLU, Sigmoid, Unflatten
-from .models import AnelloAutoencoder, Sequential
+from .layer import Layer
 
 FLOOR = 1e-3  # errors are relative to at least this, because a gradient may be zero
 BENT = 1e-6  # a measurement with a larger uncertainty is left out
@@ -55,8 +55,9 @@ def measure(f, x, dy, index, step):
     x[index] = old
     # Where f is smooth, its fourth difference is about h⁴. A kink, such as ReLU's,
     # makes it about h, and the measured slope is then a mix of the slopes on both
-    # sides, which no backward could return. This test uses forward only, so a wrong
-    # backward cannot switch it off.
+    # sides, which no backward could return. Divided by 12 h, as the slopes are below,
+    # it says how wrong the measured slope may be. It uses forward only, so a wrong
+    # backward cannot switch this test off.
     fourth = y[-2] - 4 * y[-1] + 6 * y[0] - 4 * y[1] + y[2]
     bend = np.sum(np.abs(dy * fourth)) / (12 * step)
     slopes = (8 * (y[1] - y[-1]) - (y[2] - y[-2])) / (12 * step)  # (4 D(h) - D(2h)) / 3
@@ -90,11 +91,12 @@ def compare(name, f, x, dy, gradient, step, entries, rng):
 
 
 def check_layer(layer, x, seed=0, *, step=1e-4, entries=None):
-    """Compare backward with measured derivatives.
+    """Compare backward with measured derivatives, in training and in evaluation mode.
 
     Returns {"x": error, name of each trainable parameter: its error}, where error is
-    max|analytic - measured| / max(max|measured|, 1e-3). Rounding gives about 1e-12, in
-    a deep network up to 1e-5; a mistake rarely gives less than 1e-3.
+    max|analytic - measured| / max(max|measured|, 1e-3). If evaluation mode computes
+    something else, there is also "x (evaluation)" and so on. Rounding gives about
+    1e-12, in a deep network up to 1e-5; a mistake rarely gives less than 1e-3.
 
     layer: a Layer on the host. It is checked in float64, whatever its own dtype. x: an
     input, or the shape of one to draw. seed: for everything drawn. step: how far to
@@ -103,10 +105,12 @@ def check_layer(layer, x, seed=0, *, step=1e-4, entries=None):
     entries of each tensor to look at; None for all.
 
     During the check every trainable parameter is moved by up to 0.1, because a backward
-    that forgets a gamma of 1 or a bias of 0 would be right by accident. x and dy are
-    read-only. Afterwards the parameters are as before. Raises ValueError if backward
-    leaves out a gradient or returns one of a wrong shape, if forward is not smooth
-    around most entries, or if a parameter is called x.
+    that forgets a gamma of 1 or a bias of 0 would be right by accident. The others,
+    such as running statistics, have the same values before each forward. x and dy are
+    read-only. Afterwards the layer is as before. Raises ValueError if backward leaves
+    out a gradient or returns one of a wrong shape, if a second backward or one with
+    input_grad=False stores other gradients, if forward is not smooth around most
+    entries, or if a parameter is called x.
     """
     rng = checks.generator(seed)
     if isinstance(x, (tuple, list)):
@@ -118,6 +122,7 @@ def check_layer(layer, x, seed=0, *, step=1e-4, entries=None):
     if "x" in dict(named):
         raise ValueError("x: got a parameter of this name, expected only the input")
     before = [(p, p.data) for _, p in named]
+    modes = [(one, one.training) for _, one in [("", layer), *layer.named_layers()]]
     tensors = {"x": x}
     try:
         for name, p in named:
@@ -125,45 +130,118 @@ def check_layer(layer, x, seed=0, *, step=1e-4, entries=None):
             if p.trainable:
                 p.data += rng.uniform(-0.1, 0.1, p.data.shape)
                 tensors[name] = p.data
-        run = partial(layer.forward, given)
-        dy = rng.standard_normal(np.shape(run()))
-        dy.flags.writeable = False
-        gradients = {"x": layer.backward(dy)}
-        gradients |= {name: p.grad for name, p in named}
-        gradients = deepcopy(gradients)  # run() might overwrite them
-        errors = {}
-        for name, data in tensors.items():
-            where = f"{type(layer).__name__}, the gradient for {name}"
-            gradient = gradients[name]
-            errors[name] = compare(where, run, data, dy, gradient, step, entries, rng)
+        errors, seen = {}, None
+        for mode, suffix in {True: "", False: " (evaluation)"}.items():
+            layer.train(mode)
+            run = _repeatable(layer, named, given)
+            y = np.array(run())
+            dy = checks.generator(seed).standard_normal(y.shape)
+            dy.flags.writeable = False
+            gradients = _gradients(layer, named, run, dy)
+            if seen and _equal(seen, gradients | {"y": y}):
+                break  # it computes the same in both modes
+            seen = gradients | {"y": y}
+            for name, data in tensors.items():
+                where = f"{type(layer).__name__}, the gradient for {name}{suffix}"
+                found = compare(
+                    where, run, data, dy, gradients[name], step, entries, rng
+                )
+                errors[name + suffix] = found
         return errors
     finally:
         for p, data in before:
             p.data = data
+        for one, mode in modes:
+            one.training = mode
 
 
-def configurations():
-    """Yield what the command checks: (layer, input shape, bound on the error)."""
-    # The slope of a line or parabola is measured exactly; depth adds rounding errors.
-    exact, curved, deep = 1e-8, 1e-6, 1e-5
-    shape = (3, 4, 5, 6)
-    yield Linear(5, 3, seed=1), (5, 4), exact
-    for geometry in [(3, 2, 1), ((4, 3), (3, 2), (2, 0))]:
-        yield Conv2d(3, 7, *geometry, seed=1), shape, exact
-        yield ConvTranspose2d(3, 2, *geometry, (0, 1), seed=1), shape, exact
-    yield BatchNorm2d(3), shape, curved
-    norm = BatchNorm2d(3)
-    norm.forward(np.random.default_rng(1).normal(2, 3, shape).astype("float32"))
-    yield norm.eval(), shape, curved  # with running statistics other than 0 and 1
-    yield ReLU(), shape, exact
-    yield Sigmoid(), shape, curved
-    yield Flatten(), shape, exact
-    yield Unflatten((2, 3, 4)), (24, 5), exact
-    yield Sequential(Conv2d(3, 2, 3, seed=1), BatchNorm2d(2), ReLU()), shape, deep
-    yield AnelloAutoencoder(3, seed=1), (3, 1, 28, 28), deep
+def _repeatable(layer, named, x):
+    """Return a function that runs forward(x) from the same stored values each time."""
+    stored = [(p, np.array(p.data)) for _, p in named if not p.trainable]
+
+    def run():
+        for p, data in stored:
+            p.data = np.array(data)
+        return layer.forward(x)
+
+    return run
 
 
-def sentence(error, file):
+def _gradients(layer, named, run, dy):
+    """Return {"x": dx, name: gradient}; raise if another backward stores others."""
+
+    def backward(**options):
+        run()
+        dx = layer.backward(dy, **options)
+        return deepcopy({"x": dx} | {name: p.grad for name, p in named if p.trainable})
+
+    def forget():
+        for _, p in named:
+            p.grad = None
+
+    forget()
+    first = backward()
+    where = f"{type(layer).__name__}, backward"
+    if not _equal(first, backward()):
+        raise ValueError(
+            f"{where}: got other gradients the second time, expected the same; grad "
+            "must be set, not added to"
+        )
+    forget()
+    without = backward(input_grad=False) | {"x": first["x"]}  # dx is not used then
+    if not _equal(first, without):
+        raise ValueError(
+            f"{where}: got other gradients for the parameters with input_grad=False, "
+            "expected the same"
+        )
+    return first
+
+
+def _equal(a, b):
+    return all(_same(a[name], b[name]) for name in a)
+
+
+def _same(a, b):
+    if a is None or b is None:
+        return a is b
+    return np.shape(a) == np.shape(b) and np.allclose(a, b, 1e-9, 0, equal_nan=True)
+
+
+def check_loss(loss, shape, seed=0, *, step=1e-4, entries=None):
+    """Compare a loss's backward with measured derivatives; return {"y": error}.
+
+    loss: has forward(y, target) -> L and backward() -> dL/dy. y and target of `shape`
+    are drawn between 0.1 and 0.9, as for the output of a sigmoid. The rest is as in
+    check_layer.
+    """
+    rng = checks.generator(seed)
+    y, target = rng.uniform(0.1, 0.9, (2, *shape))
+    given = y.view()
+    given.flags.writeable = target.flags.writeable = False
+    run = partial(loss.forward, given, target)
+    run()
+    gradient = np.array(loss.backward())
+    where = f"{type(loss).__name__}, the gradient for y"
+    one = np.ones(())  # L is a single number, with weight 1
+    return {"y": compare(where, run, y, one, gradient, step, entries, rng)}
+
+
+def check(part, shape, **options):
+    """Return the errors of a layer or a loss, as check_layer and check_loss do."""
+    function = check_layer if isinstance(part, Layer) else check_loss
+    return function(part, shape, **options)
+
+
+def collect():
+    """Return the CHECKS of all files of this package, one after the other."""
+    found = []
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        module = importlib.import_module(f"{__package__}.{module.name}")
+        found += getattr(module, "CHECKS", [])
+    return found
+
+
+def one_line(error, file):
     """Return an exception as one line, with the line of `file` it came from, if any."""
     trace = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in trace if frame.filename == file]
@@ -171,22 +249,38 @@ def sentence(error, file):
     return f"{text} ({file}, line {lines[-1]})" if lines else text
 
 
+def run_file(file):
+    """Return {name: value} of a Python file, which may be part of a package."""
+    folder, name = Path(file).resolve().parent, Path(file).stem
+    package = folder
+    while (package / "__init__.py").exists():
+        name = f"{package.name}.{name}"
+        package = package.parent
+    sys.path.insert(0, str(package))  # as when Python runs the file
+    return (
+        runpy.run_path(file)
+        if package == folder
+        else vars(importlib.import_module(name))
+    )
+
+
 def read_checks(file):
-    """Return the rows to check from a file; exit with a sentence if it has none."""
-    sys.path.insert(0, str(Path(file).resolve().parent))  # as when Python runs the file
-    form = "expected a Python file that defines CHECKS = [(layer, input_shape), ...]"
+    """Return CHECKS from a file; exit with a sentence if it has none."""
+    form = (
+        "expected a Python file that defines CHECKS = [(layer or loss, input shape), "
+        "...]"
+    )
     try:
-        pairs = list(runpy.run_path(file)["CHECKS"])
-        if not pairs:
+        rows = [(part, tuple(shape)) for part, shape in run_file(file)["CHECKS"]]
+        if not rows:
             raise ValueError("CHECKS = []")
-        return [(layer, tuple(shape), 1e-6) for layer, shape in pairs]
+        return rows
     except (Exception, SystemExit) as error:
-        sys.exit(f"{file}: {form}, got {sentence(error, file)}")
+        sys.exit(f"{file}: {form}, got {one_line(error, file)}")
 
 
 def main():
     """Run the command: print the table, exit with status 1 if a check failed."""
-    sys.stdout.reconfigure(errors="replace")  # its encoding may lack a character
     parser = argparse.ArgumentParser(
         prog="python -m tinyae.gradcheck",
         description="Compare every backward with measured derivatives of its forward, "
@@ -195,28 +289,28 @@ def main():
     parser.add_argument(
         "file",
         nargs="?",
-        help="a Python file with CHECKS = [(layer, input_shape), ...], the batch last; "
-        "without it, all layers of tinyae are checked",
+        help="a Python file with CHECKS = [(layer or loss, input shape), ...]; without "
+        "it, all layers and losses of tinyae are checked",
     )
     file = parser.parse_args().file
-    rows = read_checks(file) if file else configurations()
     failed = False
-    print(f"{'layer':42} {'worst tensor':29} {'error':>8} {'bound':>8}")
-    for layer, shape, bound in rows:
+    print(f"{'layer or loss':42} {'worst tensor':29} {'error':>8} {'bound':>8}")
+    for part, shape in read_checks(file) if file else collect():
         passed = False
         try:
-            # A network has many kinks, hence the small step; all entries take minutes.
-            few = {"step": 3e-6, "entries": 6} if prod(shape) > 1000 else {}
-            errors = check_layer(layer, shape, **few)
+            # A network has many kinks, hence the small step, and more rounding errors;
+            # to check all its entries would take minutes.
+            large = prod(shape) > 1000
+            bound = 1e-5 if large else 1e-6
+            few = {"step": 3e-6, "entries": 6} if large else {}
+            errors = check(part, shape, **few)
             worst = max(errors, key=errors.get)
             passed = errors[worst] <= bound
             verdict = "ok" if passed else "FAILED"
             row = f"{worst!s:29} {errors[worst]:8.1e} {bound:8.0e} {verdict}"
         except Exception as error:  # a reader's layer may raise anything
-            row = f"FAILED, {sentence(error, file)}"
-        mode = "" if getattr(layer, "training", True) else ".eval()"
-        name = f"{type(layer).__name__}{mode}, x {shape}"
-        print(f"{name:42} {row}", flush=True)
+            row = f"FAILED, {one_line(error, file)}"
+        print(f"{f'{type(part).__name__}, x {shape}':42} {row}", flush=True)
         failed |= not passed
     sys.exit(failed)
 

@@ -14,8 +14,9 @@ Layers take the batch last: images are (C, H, W, N), vectors are (features, N). 
 whole autoencoder takes the batch first.
 
 A layer never modifies its arguments, nor an array it has returned. (Flatten and
-Unflatten return a view of their argument.) backward belongs to the latest forward. The
-layer may keep x itself, not a copy, so do not modify x in between.
+Unflatten return a view of their argument.) backward refers to the most recent forward,
+which may have kept x itself, not a copy, so do not modify x in between. backward
+overwrites the gradients of the backward before, so there is no zero_grad to call.
 
 In the code, np is NumPy on the host, that is, in main memory. xp = namespace(x) is the
 library that made x: NumPy, or CuPy on a GPU (backend.py).
@@ -24,8 +25,10 @@ library that made x: NumPy, or CuPy on a GPU (backend.py).
 from math import prod
 from textwrap import indent
 
+import numpy as np
+
 from . import checks
-from .backend import backend_of, get_backend, to_numpy
+from .backend import backend_of, dtype_name, get_backend, to_numpy
 
 
 class Parameter:
@@ -33,7 +36,7 @@ class Parameter:
 
     data: the values. grad: dL/d(data) after a backward; the next backward overwrites
     it. trainable: False for values that are stored but not learned, such as batch
-    norm's running statistics.
+    norm's running statistics. Both kinds are saved with the model.
     """
 
     def __init__(self, data, trainable=True):
@@ -56,6 +59,21 @@ def uniform_parameters(shape, bias_size, dtype, seed):
     weight = rng.uniform(-bound, bound, shape).astype(dtype)
     bias = rng.uniform(-bound, bound, bias_size).astype(dtype)
     return Parameter(weight), Parameter(bias)
+
+
+def children_among(attributes):
+    """Return (name, value) for each attribute that is a Parameter or a Layer.
+
+    Raises TypeError for a list, tuple or dict of them.
+    """
+    kinds = (Parameter, Layer)
+    for name, value in attributes.items():
+        inside = value.values() if isinstance(value, dict) else value
+        if isinstance(value, (list, tuple, dict)):
+            hidden = any(isinstance(item, kinds) for item in inside)
+            form = "no layers or Parameters inside; put layers in a Sequential"
+            checks.expect(not hidden, TypeError, name, type(value).__name__, form)
+    return [(name, v) for name, v in attributes.items() if isinstance(v, kinds)]
 
 
 class Layer:
@@ -81,8 +99,8 @@ class Layer:
             parts = ["\n" + indent("\n".join(parts + layers), "    ") + "\n"]
         return f"{type(self).__name__}({', '.join(parts)})"
 
-    def save(self, y, *arrays):
-        """Save `arrays` for backward, and what dy must look like; return y."""
+    def save_for_backward(self, y, *arrays):
+        """Save `arrays`, and what dy must look like; return y."""
         self._saved = [y.shape, (backend_of(y), y.dtype), arrays]
         return y
 
@@ -100,11 +118,11 @@ class Layer:
         return arrays
 
     def children(self):
-        """Return (name, Parameter or Layer) for each attribute that is one."""
-        kinds = (Parameter, Layer)
-        return [
-            (n, child) for n, child in vars(self).items() if isinstance(child, kinds)
-        ]
+        """Return (name, Parameter or Layer) for each attribute that is one.
+
+        Raises TypeError if a list, tuple or dict holds some: they would not be trained.
+        """
+        return children_among(vars(self))
 
     def _inside(self):
         """Yield (dotted name, Parameter or Layer) for all children, at every depth."""
@@ -136,14 +154,33 @@ class Layer:
         return {name: to_numpy(p.data) for name, p in self.named_parameters()}
 
     def load_state_dict(self, state):
-        """Load the values in `state`, {name: NumPy array}.
+        """Load the values in `state`, {name: NumPy array}; dtypes are converted.
 
         PyTorch's num_batches_tracked is ignored. Raises TypeError or ValueError, before
         anything is changed, if a name is missing or unknown or an array does not fit.
         """
-        state = checks.state(state, self)
-        for name, p in self.named_parameters():
-            p.data = backend_of(p.data).from_numpy(state[name])
+        form = "a dict {name: NumPy array}"
+        checks.expect(hasattr(state, "items"), TypeError, "state", repr(state), form)
+        given = {
+            n: a for n, a in state.items() if not str(n).endswith("num_batches_tracked")
+        }
+        wanted = dict(self.named_parameters())
+        if given.keys() != wanted.keys():
+            raise ValueError(
+                f"state: missing {[n for n in wanted if n not in given]}, unknown to "
+                f"this {type(self).__name__} {[n for n in given if n not in wanted]}; "
+                "expected the names of its state_dict()"
+            )
+        arrays = {name: np.asarray(given[name]) for name in wanted}
+        for name, a in arrays.items():
+            shape = tuple(wanted[name].data.shape)
+            fits = a.shape == shape and a.dtype.kind == "f"
+            got = f"shape {a.shape} and dtype {a.dtype}"
+            form = f"floats of shape {shape}"
+            checks.expect(fits, ValueError, f"state[{name!r}]", got, form)
+        for name, p in wanted.items():
+            values = arrays[name].astype(dtype_name(p.data.dtype))
+            p.data = backend_of(p.data).from_numpy(values)
 
     def to(self, backend):
         """Move all parameters to the backend of that name; return self."""
@@ -157,7 +194,10 @@ class Layer:
         """Set training mode in this layer and all layers inside; return self.
 
         Batch norm is the only layer here that behaves differently in the two modes.
+        Raises ValueError if mode is not True or False.
         """
+        plain = isinstance(mode, bool)
+        checks.expect(plain, ValueError, "mode", repr(mode), "True or False")
         self.training = mode
         for _, child in self.children():
             if isinstance(child, Layer):

@@ -4,7 +4,7 @@ from . import checks
 from .backend import namespace
 from .batchnorm import BatchNorm2d
 from .convolution import Conv2d, ConvTranspose2d
-from .layer import Layer
+from .layer import Layer, children_among
 from .layers import Flatten, Linear, ReLU, Sigmoid, Unflatten
 
 
@@ -13,8 +13,8 @@ class Sequential(Layer):
 
     forward runs them in order and backward in reverse order, which is the chain rule.
     Pass the layers one by one, and they are named "0", "1", ...; or pass one dict
-    {name: layer}. Raises ValueError if there is none, if one appears twice, or if a
-    name is not a string or contains a dot.
+    {name: layer}. Raises TypeError if one is no Layer, ValueError if there is none, if
+    one appears twice, or if a name is not a string, is empty or contains a dot.
     """
 
     def __init__(self, *layers):
@@ -22,7 +22,14 @@ class Sequential(Layer):
             (layers,) = layers
         else:
             layers = {str(number): layer for number, layer in enumerate(layers)}
-        self.layers = checks.layers(layers, Layer)
+        checks.expect(layers, ValueError, "layers", "none", "at least one")
+        for name, layer in layers.items():
+            plain = isinstance(name, str) and name and "." not in name
+            form = "a string without a dot"
+            checks.expect(plain, ValueError, "layers", f"the name {name!r}", form)
+            right = isinstance(layer, Layer)
+            checks.expect(right, TypeError, f"layers[{name!r}]", repr(layer), "a Layer")
+        self.layers = dict(layers)
         self.named_parameters()  # raises if a layer appears twice
 
     def __getitem__(self, key):
@@ -32,7 +39,8 @@ class Sequential(Layer):
         )
 
     def children(self):
-        return list(self.layers.items())
+        others = {n: value for n, value in vars(self).items() if n != "layers"}
+        return [*self.layers.items(), *children_among(others)]
 
     def forward(self, x):
         for layer in self.layers.values():
@@ -145,3 +153,9 @@ class AnelloAutoencoder(Layer):
         dcode = self.decoder.backward(batch_last(dy))
         dx = self.encoder.backward(dcode, input_grad)
         return batch_first(dx) if input_grad else None
+
+
+CHECKS = [
+    (Sequential(Conv2d(3, 2, 3, seed=1), BatchNorm2d(2), ReLU()), (3, 4, 5, 6)),
+    (AnelloAutoencoder(3, seed=1), (3, 1, 28, 28)),
+]
