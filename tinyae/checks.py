@@ -13,7 +13,7 @@ import numpy as np
 
 from .backend import backend_of, dtype_name
 
-LARGEST = 2**28  # of any count or size: more could not be held in memory
+LARGEST = 2**31 - 1  # of any count or size: more could not be held in memory anyway
 
 
 def expect(holds, error, name, got, expected):
@@ -23,7 +23,7 @@ def expect(holds, error, name, got, expected):
 
 
 def integer(name, value, at_least=1):
-    """Return `value` as an int between `at_least` and 2^28."""
+    """Return `value` as an int between `at_least` and LARGEST."""
     if not isinstance(value, Integral) or isinstance(value, bool):
         raise TypeError(f"{name}: got {value!r}, expected an integer")
     if not at_least <= value <= LARGEST:
