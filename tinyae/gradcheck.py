@@ -136,12 +136,12 @@ def check_layer(layer, x, seed=0, *, step=1e-4, entries=None):
         dx = layer.backward(dy, **options)
         return deepcopy({name: p.grad for name, p in named if p.trainable} | {"x": dx})
 
+    dy = rng.standard_normal(np.shape(run()))
+    dy.flags.writeable = False
     errors, seen = {}, None
     for mode, suffix in {True: "", False: " (evaluation)"}.items():
         layer.train(mode)
         y = np.array(run())
-        dy = np.random.default_rng(seed).standard_normal(y.shape)
-        dy.flags.writeable = False
         gradients = backward()
         if not _equal(gradients, backward(input_grad=False) | {"x": gradients["x"]}):
             raise ValueError(
