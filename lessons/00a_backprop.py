@@ -84,23 +84,23 @@ assert abs(moved - L - dw * 0.001) < 1e-5
 # the gradient at the arrow's start is the one at its end times the slope.
 
 # %%
-nodes = {  # name: (place, value, gradient)
-    "w": ((0, 1), w, dw),
-    "x": ((0, 0), x, dx),
-    "u": ((1, 1), u, du),
-    "t": ((1, 0), t, dt),
-    "e": ((2, 1), e, de),
-    "L": ((3, 1), L, dL),
+nodes = {  # name: column, row, value, gradient
+    "w": (0, 1, w, dw),
+    "x": (0, 0, x, dx),
+    "u": (1, 1, u, du),
+    "t": (1, 0, t, dt),
+    "e": (2, 1, e, de),
+    "L": (3, 1, L, dL),
 }
 slopes = {"wu": "x = 2", "xu": "w = 0.5", "ue": "1", "te": "-1", "eL": "2e = -4"}
 figure, axis = plt.subplots(figsize=(9, 3.4))
 middle = {"ha": "center", "va": "center", "size": 12}
-for name, (place, value, gradient) in nodes.items():
-    axis.plot(*place, "o", markersize=65, color="white", markeredgecolor="grey")
-    axis.text(*place, f"{name} = {value:g}\n", middle, color="#0072B2")
-    axis.text(*place, f"\nd{name} = {gradient:g}", middle, color="#C04000")
+for name, (column, row, value, gradient) in nodes.items():
+    axis.plot(column, row, "o", markersize=65, color="white", markeredgecolor="grey")
+    axis.text(column, row, f"{name} = {value:g}\n", middle, color="#0072B2")
+    axis.text(column, row, f"\nd{name} = {gradient:g}", middle, color="#C04000")
 for (start, end), slope in slopes.items():
-    ends = np.array([nodes[start][0], nodes[end][0]])
+    ends = np.array([nodes[start][:2], nodes[end][:2]])
     arrow = {"arrowstyle": "->", "shrinkA": 34, "shrinkB": 34}
     axis.annotate("", ends[1], ends[0], arrowprops=arrow)
     axis.text(*np.mean(ends, axis=0), slope, middle, backgroundcolor="white")
@@ -305,25 +305,19 @@ assert errors["bias"] > 1e-3
 # the slope, because the formula for the slope has the same divisor (exercise 2). An
 # entry is left out if this error is not tiny compared to the slope.
 #
-# The right picture sends a random gradient back through 20 Linear layers with one of
-# the two functions after each. The weights are scaled so that the size is preserved
+# The picture sends a random gradient back through 20 Linear layers with one of the two
+# functions after each. The weights are scaled so that the size is preserved
 # with ReLU: their variance is 2 / width, because ReLU halves the mean square (He et al.
 # 2015).
 
 # %%
 heading("4. ReLU and sigmoid")
-figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6))
-line = np.linspace(-6, 6, 601)
+figure, axis = plt.subplots(figsize=(8, 3.6))
 depth, width = 20, 256
 x = rng.standard_normal((width, 100))  # (width, N)
 dy = rng.standard_normal((width, 100))
 last = {}
 for kind, style in ((ReLU, "o--"), (Sigmoid, "s-")):
-    function = kind()
-    function.forward(line)
-    slope = function.backward(np.ones_like(line))
-    left.plot(line, slope, style[1:], label=kind.__name__)
-
     layers = []
     for _ in range(depth):
         linear = Linear(width, width, dtype="float64", seed=rng)
@@ -335,15 +329,14 @@ for kind, style in ((ReLU, "o--"), (Sigmoid, "s-")):
     for layer in reversed(layers):
         gradient = layer.backward(gradient)
         sizes.append(np.sqrt(np.mean(gradient**2)))
-    right.semilogy(sizes[::2], style, markersize=4)
+    axis.semilogy(sizes[::2], style, markersize=4, label=kind.__name__)
     last[kind] = sizes[-1]
     print(f"{kind.__name__}: size 1 becomes {last[kind]:.1g} after {depth} layers.")
-left.set(title="slope of the function", xlabel="x")
-left.legend()
-right.set(title="size of the gradient (rms)", xlabel="layers passed on the way back")
-right.set(xticks=range(0, depth + 1, 5))
+axis.set(ylabel="size of the gradient (rms)", xlabel="layers passed on the way back")
+axis.set(xticks=range(0, depth + 1, 5))
+axis.legend()
 alt = "Through 20 layers the gradient keeps its size with ReLU, not with the sigmoid."
-save(figure, args, "04_slopes", alt=alt)
+save(figure, args, "04_vanishing", alt=alt)
 assert last[Sigmoid] < 1e-6
 assert 0.1 < last[ReLU] < 10
 
