@@ -125,15 +125,7 @@ assert abs(w * x - t) < 1e-5
 # gradient is the sum of the gradients from all its uses.** When x moves, every use
 # moves, and their effects on L add up. Take z = x · x. Each of the two factors sends
 # back dz · x. Together that is 2 x dz, which is the power rule.
-
-# %%
-x, dz = 3.0, 1.0
-dx = dz * x  # from the first use
-dx += dz * x  # from the second use: added
-print(f"z = x x at x = 3: each use sends back 3, so dx = {dx}.")
-assert dx == 2 * x
-
-# %% [markdown]
+#
 # ## 2. Linear: from the scalar rule to the matrix rule
 #
 # Now there are K inputs, M outputs, and a weight between every input and every output:
@@ -333,7 +325,7 @@ for kind, style in ((ReLU, "o--"), (Sigmoid, "s-")):
     last[kind] = sizes[-1]
     print(f"{kind.__name__}: size 1 becomes {last[kind]:.1g} after {depth} layers.")
 axis.set(ylabel="size of the gradient (rms)", xlabel="layers passed on the way back")
-axis.set(xticks=range(0, depth + 1, 5))
+axis.set(xticks=range(0, 21, 5))
 axis.legend()
 alt = "Through 20 layers the gradient keeps its size with ReLU, not with the sigmoid."
 save(figure, args, "04_vanishing", alt=alt)

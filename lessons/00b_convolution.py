@@ -138,14 +138,14 @@ print("tinyae's im2col returns the same columns.")
 # The picture shows it for an image of 4 × 4 numbered pixels and one kernel of 3 × 3.
 # (`lessons/figures/00b_im2col.png` is a copy.) The kernel has four positions, so cols
 # has four columns. Blue are the patch at the upper right, its column, and the output
-# that W makes of this column: 28 = 1 · 4 + 2 · 7 + 1 · 10. Pixel 6, in bold, lies in
-# all four patches, so it was copied four times.
+# that W makes of this column: 28 = 1 · 4 + 2 · 7 + 1 · 10. Pixel 6 lies in all four
+# patches, so it was copied four times: look for it in each column.
 
 # %%
 COLORS = ListedColormap(["white", "white", "#CDE6F7", "#FFD27F", "#7DB8E0"])
 
 
-def draw(axis, numbers, title, left=0, top=0, shade=0, bold=None):
+def draw(axis, numbers, title, left=0, top=0, shade=0):
     """Draw a matrix as squares with numbers; shade: indices into COLORS."""
     height, width = numbers.shape
     across = left + np.arange(width + 1)
@@ -154,8 +154,7 @@ def draw(axis, numbers, title, left=0, top=0, shade=0, bold=None):
     axis.pcolormesh(across, down, shade, cmap=COLORS, vmax=4, vmin=0, edgecolors="grey")
     middle = {"ha": "center", "va": "center"}
     for (i, j), number in np.ndenumerate(numbers):
-        weight = "bold" if number == bold else None
-        axis.text(across[j] + 0.5, down[i] + 0.5, f"{number:g}", middle, weight=weight)
+        axis.text(across[j] + 0.5, down[i] + 0.5, f"{number:g}", middle)
     axis.text(left + width / 2, top - 0.6, title, middle)
     axis.yaxis.set_inverted(True)
     axis.set_aspect("equal")
@@ -171,12 +170,12 @@ patch = np.zeros((4, 4))
 patch[:3, 1:] = 4
 column = np.array([0, 4, 0, 0])
 figure, axis = plt.subplots(figsize=(9, 6.4))
-draw(axis, numbers, "the image", 2.5, 0, patch, bold=6)
+draw(axis, numbers, "the image", 2.5, 0, patch)
 draw(axis, kernel, "a kernel", 3, 6, 3)
-draw(axis, patches, "cols: each patch is a column", 10, 0, column, bold=6)
+draw(axis, patches, "cols: each patch is a column", 10, 0, column)
 draw(axis, row, "W: the kernel is a row", 0, 11, 3)
 draw(axis, row @ patches, "y = W cols", 10, 11, column)
-alt = "A patch of 3 x 3 pixels becomes a column of 9; pixel 6 is in all four columns."
+alt = "A patch of 3 x 3 pixels becomes a column of 9; W times it is one output."
 save(figure, args, "02_im2col", alt=alt)
 
 # %% [markdown]
@@ -331,7 +330,7 @@ save(figure, args, "04_transposed", alt=alt)
 # artifacts", Distill).
 
 # %%
-figure, axes = plt.subplots(1, 3, figsize=(9, 3.4))
+figure, axes = plt.subplots(1, 3, figsize=(9, 3.6))
 for axis, k in zip(axes, (2, 3, 4), strict=True):
     count = enlarge(np.ones((5, 5)), np.ones((k, k)))
     draw(axis, count, f"kernel {k}", shade=count)

@@ -235,12 +235,13 @@ for name, upstream in (("all ones", ones), ("random", dy)):
 # mean(dy) is removed because adding a number to a whole channel does not change y. The
 # part along xhat is removed because (except for ε) scaling a channel does not change y
 # either. The picture removes them one after the other, for a channel of 8 values. The
-# line is the part that the next panel no longer has. At the end both sums are 0: what
-# is left of dy has no mean, and no slope along xhat.
+# line is the part that the next panel no longer has. The titles have two sums, that of
+# the bars and that of the bars times xhat. At the end both are 0: what is left of dy
+# has no mean, and no slope along xhat.
 
 # %%
-x = np.arange(8.0)[None]  # (C, M) = (1, 8)
-xhat = staged_forward(x, 1, 0, held={})["xhat"]
+eight = np.arange(8.0)[None]  # (C, M) = (1, 8)
+xhat = staged_forward(eight, 1, 0, held={})["xhat"]
 left = rng.standard_normal((1, 8)) + xhat + 1  # at first all of dy
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.4), sharey=True)
 removed = mean(left) + 0 * xhat, xhat * mean(left * xhat), 0 * xhat
@@ -248,8 +249,8 @@ titles = "dy", "less its mean", "less its part along xhat"
 for axis, title, part in zip(axes, titles, removed, strict=True):
     axis.bar(xhat[0], left[0], 0.3, color="#56B4E9")
     axis.plot(xhat[0], part[0], color="#D55E00")
-    sums = f"sum {left.sum():.2f}, along xhat {(left * xhat).sum():.2f}"
-    axis.set(title=f"{title}\n{sums}", xlabel="xhat")
+    sums = np.round([np.sum(left), np.sum(left * xhat)], 2) + 0  # -0.0 + 0 is 0.0
+    axis.set(title=f"{title}\nsum {sums[0]}, sum · xhat {sums[1]}", xlabel="xhat")
     left = left - part
 alt = "Eight bars: first their mean is removed, then their slope; both sums become 0."
 save(figure, args, "03_removed", alt=alt)
@@ -289,9 +290,8 @@ for N in (1, 4, 25, 250):
 header = ["images in a batch", "lacking", "pixels mixed", "corrected"]
 table(header, rows, "How much the variance within a batch lacks")
 
-M = x.shape[1]  # section 3's layer has momentum 1, so it stored this batch's variance
-stored = layer.running_var.data
-np.testing.assert_allclose(stored, values["var"][:, 0] * M / (M - 1))
+# Section 3's layer has momentum 1, so it stored this batch's var · M/(M − 1).
+np.testing.assert_allclose(layer.running_var.data, np.var(x, axis=1, ddof=1))
 
 # %% [markdown]
 # Within 4 images the variance is 3% too small, and the correction adds 0.03%. Within
@@ -347,7 +347,7 @@ def descend(optimizer):
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4))
 for name, mark, optimizer in [
     ("SGD, lr 0.036", "s-", partial(SGD, lr=0.036)),
-    ("momentum, lr 0.02", "^-", partial(SGD, lr=0.02, momentum=0.9)),
+    ("momentum, lr 0.006", "^-", partial(SGD, lr=0.006, momentum=0.9)),
     ("Adam, lr 0.4", "o-", partial(Adam, lr=0.4)),
 ]:
     path = descend(optimizer)
@@ -367,7 +367,7 @@ alt = "SGD zigzags and then creeps; momentum and Adam are faster, and swing."
 save(figure, args, "05_valley", alt=alt)
 
 # %% [markdown]
-# After 80 steps the loss of SGD is 0.091, with momentum 0.0024, and Adam's is 0.0055.
+# After 80 steps the loss of SGD is 0.091, with momentum 0.0042, and Adam's is 0.0055.
 # SGD jumps from side to side and then creeps. The other two overshoot and swing,
 # because they remember the direction of earlier steps. So in this valley Adam is no
 # better than momentum. But for SGD we had to know how steep the valley is. If L is 100
@@ -474,7 +474,7 @@ print(f"The longest is step {t[np.argmax(length)]}: {np.max(length):.2f} times l
 #    corrected one reaches 0.0001 after 20 epochs. The other stays at 0.48, because it
 #    answers 0 or 1 for all points, where the sigmoid is flat.
 # 5. Both SGDs diverge, and Adam still has 0.0055. In the turned valley SGD has 0.091
-#    and momentum 0.0024, as before. Adam goes from 0.0055 to 0.10, because it scales
+#    and momentum 0.0042, as before. Adam goes from 0.0055 to 0.10, because it scales
 #    each axis by itself, and the valley no longer lies along an axis.
 # 6. At 0.46 with the small gradients, and at 0.99 with the large ones. AdamW would
 #    bring both to 0.9999¹⁰⁰⁰ = 0.90.
