@@ -110,7 +110,7 @@ def im2col_simple(x):
     padded = pad(x)
     cols = np.zeros((C, kh, kw, OH, OW, N))
     for i, j in np.ndindex(kh, kw):
-        rows = slice(i, i + s * OH, s)  # i, i + s, ...: OH rows
+        rows = slice(i, i + s * OH, s)  # i, i + s, ...: one for each of OH positions
         columns = slice(j, j + s * OW, s)
         cols[:, i, j] = padded[:, rows, columns]
     return cols.reshape(C * kh * kw, -1)
@@ -135,11 +135,11 @@ assert np.array_equal(library, cols)
 print("tinyae's im2col returns the same columns.")
 
 # %% [markdown]
-# The picture shows it for an image of 4 × 4 numbered pixels and one kernel of 3 × 3.
-# (`lessons/figures/00b_im2col.png` is a copy.) The kernel has four positions, so cols
-# has four columns. Blue are the patch at the upper right, its column, and the output
-# that W makes of this column: 28 = 1 · 4 + 2 · 7 + 1 · 10. Pixel 6 lies in all four
-# patches, so it was copied four times: look for it in each column.
+# The picture shows patches, columns and product for an image of 4 × 4 numbered pixels
+# and one kernel of 3 × 3. (`lessons/figures/00b_im2col.png` is a copy.) The kernel has
+# four positions, so cols has four columns. The patch at the upper right is blue. So are
+# its column, and the output that W makes of it: 28 = 1 · 4 + 2 · 7 + 1 · 10. Pixel 6
+# lies in all four patches, so it was copied four times: look for it in each column.
 
 # %%
 COLORS = ListedColormap(["white", "white", "#CDE6F7", "#FFD27F", "#7DB8E0"])
@@ -301,8 +301,9 @@ print("ConvTranspose2d's gradients agree with measured slopes.")
 # the corners of four patches meet. *Transposed* does not mean *inverse*: the layer
 # restores the size of the large image, not its contents.
 
-
 # %%
+
+
 def enlarge(small, kernel):
     """Return what a ConvTranspose2d with stride 2 makes of an image (height, width)."""
     up = ConvTranspose2d(1, 1, len(kernel), stride=2, dtype="float64")
@@ -325,8 +326,8 @@ save(figure, args, "04_transposed", alt=alt)
 # The shared pixels are a weakness of this layer. Take a *constant* image, in which all
 # pixels are 1, and a kernel of ones. Each output pixel is then the number of patches
 # that it lies in. With stride 2 and kernel 3 this is 1, 2 or 4 in turn, so the output
-# is a *checkerboard*. With kernels 2 and 4, which the stride divides, all pixels inside
-# lie in the same number of patches (Odena et al. 2016, "Deconvolution and checkerboard
+# is a *checkerboard*. If the stride divides the kernel, as with kernels 2 and 4, all
+# pixels inside lie in the same number of patches (Odena et al. 2016, "Deconvolution and checkerboard
 # artifacts", Distill).
 
 # %%
@@ -335,9 +336,7 @@ for axis, k in zip(axes, (2, 3, 4), strict=True):
     count = enlarge(np.ones((5, 5)), np.ones((k, k)))
     draw(axis, count, f"kernel {k}", shade=count)
     print(f"kernel {k}: an inner pixel is in {np.unique(count[2:-2, 2:-2])} patches")
-alt = (
-    "With kernel 3 a pixel lies in one, two or four patches; with 2 in one, 4 in four."
-)
+alt = "With kernel 3 a pixel lies in 1, 2 or 4 patches; with 2 in 1, with 4 in 4."
 save(figure, args, "04_checkerboard", alt=alt)
 
 # %% [markdown]

@@ -44,10 +44,11 @@ rng = np.random.default_rng(args.seed)
 # this after each layer: it brings every channel to mean 0 and variance 1 over the
 # batch. So the scale of the weights before it does not matter.
 #
-# In practice networks then train with larger learning rates and with careless first
-# weights (Ioffe and Szegedy 2015). Why it helps so much is still debated. Its authors
-# wrote that each layer gets steadier inputs. Santurkar et al. (2018) made the inputs
-# unsteady again, and it helped as before.
+# Networks then train with larger learning rates and with careless first weights (Ioffe
+# and Szegedy 2015). Why this helps so much is still debated. Ioffe and Szegedy's reason
+# was that each layer gets steadier inputs. Santurkar et al. (2018) made the inputs
+# unsteady again, by adding noise after each batch norm. The network still trained much
+# better than without batch norm.
 #
 # Below, a batch goes through ten layers of random weights, each followed by ReLU. If
 # the weights are half or twice as large as they should be, the plain result has size
@@ -198,10 +199,11 @@ assert max(errors) < 1e-6
 #     dx   = dxc + dmu / M
 #          = γ s (dy − mean(dy) − xhat mean(dy xhat))
 #
-# `tinyae/batchnorm.py` computes the last line. γ could leave the means only because all
-# values of a channel have the same γ. (A *layer norm* takes its means over the
-# channels, and each channel has its own γ. There this formula is wrong: exercise 3.)
-#
+# `tinyae/batchnorm.py` computes the last line. γ may stand before the bracket because
+# all values of a channel have the same γ: mean(γ dy) = γ mean(dy). (A *layer norm*
+# takes its means over the channels, and each channel has its own γ. There this formula
+# is wrong: exercise 3.)
+
 # %%
 heading("3. The closed form")
 layer = BatchNorm2d(3, eps=EPSILON, momentum=1, dtype="float64")
@@ -219,7 +221,7 @@ print("tinyae.BatchNorm2d and the stages agree: y, dx, dgamma and dbeta.")
 # A gradient check uses a random dy, and here is the reason. If dy is all ones, L is the
 # sum of y. Batch norm keeps this sum constant, so dx is 0. A backward that forgets the
 # term of the variance returns 0 as well, and the mistake is not seen. With a random dy,
-# it is wrong by TODO.
+# it is wrong by 0.07.
 
 # %%
 ones = np.ones_like(dy)
@@ -272,8 +274,9 @@ save(figure, args, "03_removed", alt=alt)
 # it, stores var · M/(M − 1), the *unbiased* estimate.
 #
 # But the pixels of an image are not independent: some images are bright, some dark.
-# Below, all pixels of the 6,000 embedded images are one channel. The correction is far
-# too small for batches of images. It is right when the same pixels are mixed.
+# Below, one channel holds all pixels of the 6,000 images of garments that come with the
+# project (a part of Fashion-MNIST). For batches of images the correction is far too
+# small. It is right when the same pixels are mixed at random over all images.
 
 # %%
 heading("4. What evaluation uses")
@@ -287,17 +290,18 @@ for N in (1, 4, 25, 250):
         1 - np.var(v.reshape(-1, M), axis=1).mean() / v.var() for v in (pixels, mixed)
     ]
     rows.append([str(N), *(f"{lack:.4%}" for lack in (*lacks, 1 / M))])
-header = ["images in a batch", "lacking", "pixels mixed", "corrected"]
-table(header, rows, "How much the variance within a batch lacks")
+header = ["images in a batch", "too small by", "pixels mixed", "correction"]
+table(header, rows, "Variance within a batch, compared with that of all pixels")
 
 # Section 3's layer has momentum 1, so it stored this batch's var · M/(M − 1).
 np.testing.assert_allclose(layer.running_var.data, np.var(x, axis=1, ddof=1))
 
 # %% [markdown]
 # Within 4 images the variance is 3% too small, and the correction adds 0.03%. Within
-# 250, about lesson 1's batch size, it is 0.05% to 0.06% too small, which does no harm.
+# 250 it is about 0.05% too small. So large batches matter more than the correction.
+# Inside a network the values of a channel come from the same images, so they are not
+# independent either. (We did not measure how far off their variance is.)
 #
-# %% [markdown]
 # ## 5. From gradient descent to Adam
 #
 # **SGD.** A gradient says which way is down, not how far to go. Gradient descent,
@@ -316,8 +320,8 @@ np.testing.assert_allclose(layer.running_var.data, np.var(x, axis=1, ddof=1))
 #     v = 0.9 v + g
 #     θ = θ − lr v
 #
-# Along the valley all gradients point the same way, and v grows to ten times g, because
-# 1 + 0.9 + 0.9² + … = 10. Across it they alternate and cancel.
+# Along the valley all gradients point the same way, and v grows towards ten times g,
+# because 1 + 0.9 + 0.9² + … = 10. Across it they change sign, and cancel in part.
 #
 # **Adam** also has this running sum, as a mean. And it divides the step of each
 # parameter by the usual size of *its own* gradient, so both directions move at a
@@ -370,8 +374,9 @@ save(figure, args, "05_valley", alt=alt)
 # After 80 steps the loss of SGD is 0.091, with momentum 0.0042, and Adam's is 0.0055.
 # SGD jumps from side to side and then creeps. The other two overshoot and swing,
 # because they remember the direction of earlier steps. So in this valley Adam is no
-# better than momentum. But for SGD we had to know how steep the valley is. If L is 100
-# times as large, both SGDs diverge, and Adam takes the same path (exercise 5).
+# better than momentum. (With other learning rates, either may win.) But a learning rate
+# for SGD or momentum must fit the steepness of the valley. If L is 100 times as large,
+# both diverge, and Adam takes the same path (exercise 5).
 #
 # ## 6. Why the averages are corrected
 #
@@ -406,13 +411,14 @@ print(f"The longest is step {t[np.argmax(length)]}: {np.max(length):.2f} times l
 # right more often on new images. *Weight decay* pulls each weight towards 0, so it
 # stays large only if the loss needs it.
 #
-# That is not so for a weight that batch norm follows. There the scale does not matter:
-# L(a w) = L(w) for every a > 0. Smaller weights make nothing smoother. But the
-# derivative of this equation with respect to w is a · L′(a w) = L′(w), so at half the
-# weight the gradient is twice as large. A step of the same length also turns a smaller
-# weight further. So decay acts like a larger learning rate there (van Laarhoven 2017).
-# In PyTorch and tinyae the biases, γ and β decay too. We use decay because the report
-# that this project rebuilds did. We did not test what it gains.
+# That is not so for weights that batch norm follows. There the scale does not matter
+# (except for ε): L(a w) = L(w) for every a > 0, so smaller weights make nothing
+# smoother. But the derivative of this equation with respect to w is a · L′(a w) =
+# L′(w), so at half the weights the gradient is twice as large. And a step of the same
+# length turns smaller weights further. So there decay acts like a larger learning rate
+# (van Laarhoven 2017). In PyTorch and tinyae the biases, γ and β decay too. We use
+# decay because the report that this project rebuilds used it. We did not test what it
+# gains.
 #
 # `torch.optim.Adam` and `tinyae.Adam` add weight_decay · θ to the gradient g, as if L
 # had a term weight_decay/2 · |θ|². Then Adam divides this pull by √v as well, so
@@ -427,7 +433,7 @@ print(f"The longest is step {t[np.argmax(length)]}: {np.max(length):.2f} times l
 # ## On your own
 #
 # 1. In `tinyae/batchnorm.py` delete the line `dx -= ...`, which removes the mean, and
-#    run `python -m tinyae.gradcheck`. What fails, and why only in training mode?
+#    run `python -m tinyae.gradcheck`. What fails? Is evaluation mode wrong too?
 # 2. In `staged_backward` forget gamma: write `d["xhat"] = dy`. In which rows do the two
 #    numbers differ? Then also set gamma to ones.
 # 3. Write a LayerNorm for x (features, N): mean and variance are over the features of
@@ -446,26 +452,27 @@ print(f"The longest is step {t[np.argmax(length)]}: {np.max(length):.2f} times l
 #    is 0.1 for half of them and 10 for the others. Where does each half end?
 # 7. Train lesson 1's autoencoder on the 6,000 embedded images with SGD, then with Adam
 #    (leave out `optimizer=...`). Each takes about half a minute. Compare the test loss
-#    with 0.679, which is the loss if the output is always the mean of the training
-#    images.
+#    with 0.679. That is the loss if the output is always the mean of the training
+#    images, or 0 where this mean is negative (a sigmoid is never negative).
 #
 #        from functools import partial
+#
 #        from data_tools import load_sample
 #        from tinyae import SGD
 #        from tinyae.experiment import Experiment
 #        from tinyae.training import Training
 #
 #        data = load_sample()
-#        experiment = Experiment(optimizer=partial(SGD, lr=0.1, momentum=0.9))
-#        training = Training(experiment)
+#        sgd = partial(SGD, lr=0.1, momentum=0.9)
+#        training = Training(Experiment(optimizer=sgd))
 #        training.run(data.train_images, data.test_images)
 #        for epoch, losses in enumerate(training.history, 1):
 #            print(epoch, losses)
 #
 # ### Answers
 #
-# 1. Every layer with a batch norm in it: BatchNorm2d, the Sequential and the
-#    autoencoder. In evaluation mode the mean is a constant.
+# 1. BatchNorm2d and every network that contains one. Evaluation mode is right, because
+#    there the mean is a constant.
 # 2. In xhat and all rows after it, but not in beta and gamma. With gamma = 1 nothing
 #    fails, and the mistake is hidden.
 # 3. The first formula fails with 0.075 for x. The second has an error near 1e-12.
@@ -480,5 +487,5 @@ print(f"The longest is step {t[np.argmax(length)]}: {np.max(length):.2f} times l
 #    bring both to 0.9999¹⁰⁰⁰ = 0.90.
 # 7. After one epoch SGD has 0.697 and Adam 1.215. But SGD stays at 0.682: it draws
 #    almost the same image for every garment. Adam reaches 0.646 after 20 epochs. With
-#    lr=1 and no momentum SGD reaches 0.620. So no optimiser is best by itself, and a
-#    learning rate must be looked for. (Seed 2: 0.680, 0.639 and 0.618.)
+#    lr=1 and no momentum SGD reaches 0.620. (With `seed=2` in Experiment: 0.680, 0.639
+#    and 0.618.) So a learning rate must be looked for, and an optimiser too.
