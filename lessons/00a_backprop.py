@@ -13,7 +13,8 @@
 # no data and no framework. The lesson runs in a few seconds.
 #
 # **Where to begin.** Here. Read no file of the package first: the end of each lesson
-# says which of them you can read next.
+# says which of them you can read next. The run draws the pictures. Copies of the most
+# important ones are in `lessons/figures`: 00a_graph.png belongs to this lesson.
 #
 # **Notation.** L is the loss, one number that says how wrong a result is. For any array
 # v, dv means ∂L/∂v: how fast L changes with each entry of v. So dv has the shape of v.
@@ -78,10 +79,10 @@ print(f"If w moves by 0.001, L moves by {moved - L:.6f}; dw predicts {dw * 0.001
 assert abs(moved - L - dw * 0.001) < 1e-5
 
 # %% [markdown]
-# The picture is the graph of this computation. (`lessons/figures/00a_graph.png` is a
-# copy.) Each circle holds a value, and below it the gradient for that value. Each arrow
-# has the slope of its step. Forward goes along the arrows. Backward goes against them:
-# the gradient at the arrow's start is the one at its end times the slope.
+# The picture is the graph of this computation. Each circle holds a value, and below it
+# the gradient for that value. Each arrow has the slope of its step. Forward goes along
+# the arrows. Backward goes against them: the gradient at the arrow's start is the one
+# at its end times the slope.
 
 # %%
 nodes = {  # name: column, row, value, gradient
@@ -241,8 +242,8 @@ table(["", "best h", "its error"], rows, "The lowest point of each curve")
 # The curves have their lowest points where the theory says, within a factor of three.
 # The errors there are about ten times smaller than predicted. (The float32 curve is
 # flat on the left: there x + h rounds to x, and the measured slope is 0.) Even at its
-# best step float32 is half a million times worse than float64, and a small mistake
-# could hide in that. So we check gradients in float64 with central differences.
+# best step float32 is 600,000 times worse than float64, and a small mistake could hide
+# in that. So we check gradients in float64 with central differences.
 #
 # A layer returns an array, but the check needs one number. It takes L = Σ dy · y with a
 # *random* dy. Then dy is the gradient for y, and every entry of y counts with a weight

@@ -11,7 +11,8 @@
 # exchanged.
 #
 # **What you need.** Lesson 0a: the three rules of Linear, and the sum over all uses.
-# The lesson runs in a few seconds.
+# The lesson runs in a few seconds. Copies of its pictures are in `lessons/figures`, as
+# 00b_im2col.png, 00b_transposed.png and 00b_checkerboard.png.
 #
 # **Notation.** An image is an array (C, height, width), with C channels. A batch of N
 # images is an array (C, height, width, N): the batch is the last axis. A layer makes O
@@ -136,10 +137,10 @@ print("tinyae's im2col returns the same columns.")
 
 # %% [markdown]
 # The picture shows patches, columns and product for an image of 4 × 4 numbered pixels
-# and one kernel of 3 × 3. (`lessons/figures/00b_im2col.png` is a copy.) The kernel has
-# four positions, so cols has four columns. The patch at the upper right is blue. So are
-# its column, and the output that W makes of it: 28 = 1 · 4 + 2 · 7 + 1 · 10. Pixel 6
-# lies in all four patches, so it was copied four times: look for it in each column.
+# and one kernel of 3 × 3. The kernel has four positions, so cols has four columns. The
+# patch at the upper right is blue. So are its column, and the output that W makes of
+# it: 28 = 1 · 4 + 2 · 7 + 1 · 10. Pixel 6 lies in all four patches, so it was copied
+# four times: look for it in each column.
 
 # %%
 COLORS = ListedColormap(["white", "white", "#CDE6F7", "#FFD27F", "#7DB8E0"])
@@ -293,13 +294,13 @@ assert max(errors.values()) < 1e-8
 print("ConvTranspose2d's gradients agree with measured slopes.")
 
 # %% [markdown]
-# This example is small enough to follow by hand. (`lessons/figures/00b_transposed.png`
-# is a copy.) With stride 2 the patches start two pixels apart, and they are three wide.
-# So the output is (3 − 1) · 2 + 3 = 7 pixels wide, and neighbouring patches share a row
-# or a column. White pixels belong to one patch, light blue ones to two, blue ones to
-# four. Look at the 10 in row 3, column 3: it is 1 · 1 + 2 · 2 + 4 · 0 + 5 · 1, where
-# the corners of four patches meet. *Transposed* does not mean *inverse*: the layer
-# restores the size of the large image, not its contents.
+# This example is small enough to follow by hand. With stride 2 the patches start two
+# pixels apart, and they are three wide. So the output is (3 − 1) · 2 + 3 = 7 pixels
+# wide, and neighbouring patches share a row or a column. White pixels belong to one
+# patch, light blue ones to two, blue ones to four. Look at the 10 in row 3, column 3:
+# it is 1 · 1 + 2 · 2 + 4 · 0 + 5 · 1, where the corners of four patches meet.
+# *Transposed* does not mean *inverse*: the layer restores the size of the large image,
+# not its contents.
 
 # %%
 
@@ -327,8 +328,8 @@ save(figure, args, "04_transposed", alt=alt)
 # pixels are 1, and a kernel of ones. Each output pixel is then the number of patches
 # that it lies in. With stride 2 and kernel 3 this is 1, 2 or 4 in turn, so the output
 # is a *checkerboard*. If the stride divides the kernel, as with kernels 2 and 4, all
-# pixels inside lie in the same number of patches (Odena et al. 2016, "Deconvolution and checkerboard
-# artifacts", Distill).
+# pixels inside lie in the same number of patches (Odena et al. 2016, "Deconvolution and
+# checkerboard artifacts", Distill).
 
 # %%
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.6))

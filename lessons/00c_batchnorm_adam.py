@@ -10,7 +10,7 @@
 # gradient and corrects its averages, and what weight decay does.
 #
 # **What you need.** Lesson 0a: the chain rule and the sum over all uses. The lesson
-# runs in a few seconds.
+# runs in a few seconds. (`lessons/figures/00c_removed.png` is a copy of a picture.)
 #
 # **Notation.** C channels, N images in the batch, and M = height · width · N values per
 # channel. Sums and means run over the M values of one channel. L is the loss, and dx is
