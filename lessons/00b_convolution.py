@@ -259,12 +259,11 @@ for name, error in check_layer(conv, x.shape).items():
 #
 #     ⟨A u, v⟩ = ⟨u, Aᵀ v⟩
 #
-# (dx and dW of ConvTranspose2d follow from it, because im2col and col2im are adjoint
-# too: one copies pixels, the other adds each copy to its pixel. Hold dy fixed. Then
-# ⟨y, dy⟩ is ⟨col2im(Wᵀ x), dy⟩, which equals ⟨Wᵀ x, im2col(dy)⟩. In this sum the factor
-# of x is W im2col(dy), which is dx. The factor of the weight in row r and column k of W
-# is row r of x times row k of im2col(dy), summed over positions and images. This is
-# dW.)
+# dx and dW of ConvTranspose2d follow from it, because im2col and col2im are adjoint too:
+# one copies pixels, the other adds each copy to its pixel. Hold dy fixed. Then ⟨y, dy⟩
+# is ⟨col2im(Wᵀ x), dy⟩, which equals ⟨Wᵀ x, im2col(dy)⟩. In this sum the factor of x is
+# W im2col(dy), which is dx. The factor of the weight in row r and column k of W is row
+# r of x times row k of im2col(dy), summed over positions and images. This is dW.
 #
 # If ConvTranspose2d is the adjoint of Conv2d with the same weights, then the two sides
 # agree for random u and v.

@@ -450,7 +450,7 @@ print(f"The longest is step {t[np.argmax(length)]}: {np.max(length):.2f} times l
 #    moves them on average. So make `p = Parameter(np.ones(1000))`, and take 1,000 steps
 #    of `Adam([p], lr=0.001, weight_decay=0.1)` with `p.grad = size * noise`, where size
 #    is 0.1 for half of them and 10 for the others. Where does each half end?
-# 7. Train lesson 1's autoencoder on the 6,000 embedded images with SGD, then with Adam
+# 7. Train lesson 1's autoencoder on section 4's 6,000 images with SGD, then with Adam
 #    (leave out `optimizer=...`). Each takes about half a minute. Compare the test loss
 #    with 0.679. That is the loss if the output is always the mean of the training
 #    images, or 0 where this mean is negative (a sigmoid is never negative).
