@@ -33,32 +33,26 @@ def mutated(draw, original):
     return bytes(data)
 
 
-@st.composite
-def false_headers(draw):
-    """A header of sides up to 2^32 - 1 in up to 255 dimensions, and a few values."""
-    rank = draw(st.integers(0, 5) | st.integers(0, 255))
-    side = st.sampled_from([0, 1, 2, 28, 2**16, 2**31, 2**32 - 1])
-    return header(*[draw(side) for _ in range(rank)]) + draw(st.binary(max_size=16))
+sides = st.lists(st.sampled_from([0, 1, 2, 28, 2**16, 2**32 - 1]), max_size=100)
+false = st.builds(lambda some, rest: header(*some) + rest, sides, st.binary(max_size=9))
 
 
 def test_reads_a_file_written_by_hand():
     data = bytearray([0, 0, 8, 2, 0, 0, 0, 2, 0, 0, 0, 3, 10, 11, 12, 20, 21, 255])
     array = read_idx(data)
     assert array.tolist() == [[10, 11, 12], [20, 21, 255]]
-    array[0] = 99  # the array is a copy
-    assert data[-1] == 255
+    array[:] = 0
+    assert data[-1] == 255  # the array is a copy
 
 
 @given(arrays)
 def test_reads_what_was_written(array):
     data = write_idx(array)
     np.testing.assert_array_equal(read_idx(data), array, strict=True)
-    half = len(data) // 2  # a gzip file may have several members
-    zipped = gzip.compress(data[:half]) + gzip.compress(data[half:])
-    assert decompress(zipped) == data
+    assert decompress(gzip.compress(data)) == data
 
 
-@given(false_headers() | mutated(LABELS))
+@given(false | mutated(LABELS))
 def test_any_bytes_are_read_right_or_refused(data):
     try:
         array = read_idx(data)
