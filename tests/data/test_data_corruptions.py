@@ -2,6 +2,7 @@
 
 import math
 from typing import NamedTuple
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -214,7 +215,7 @@ def test_bad_arguments_are_named(corruption):
     for bad in (images.astype("uint8"), images.tolist(), images[0], images[:0]):
         with pytest.raises((TypeError, ValueError), match="^images: got .*expected "):
             corruption(bad, rng())
-    for bad in (7, np.random.RandomState(0)):
+    for bad in (7, np.random.RandomState(0), Mock()):
         with pytest.raises(TypeError, match="^rng: got .*expected a NumPy Generator"):
             corruption(images, bad)
 
