@@ -12,12 +12,10 @@ from tinyae import Linear
 from tinyae import backend as module
 from tinyae.backend import (
     INSTALL,
-    Backend,
     BackendUnavailable,
     backend_of,
     get_backend,
     namespace,
-    register,
     to_numpy,
     zeros,
 )
@@ -85,7 +83,6 @@ CAUSED = ImportError(str(BANNER))
 CAUSED.__cause__ = ImportError("libnvrtc.so.12: cannot open")
 ABSENT = {  # what `import cupy` raises: the words that must be said
     ModuleNotFoundError("No module", name="cupy"): "CuPy is not installed",
-    ModuleNotFoundError("No fastrlock", name="fastrlock"): "imported (No fastrlock)",
     OSError("libcudart.so.12: no such file\nmore"): "libcudart.so.12: no such file",
     BANNER: "Failed to import CuPy.",
     CAUSED: "libnvrtc.so.12: cannot open",
@@ -135,13 +132,6 @@ def test_the_installed_cupy_without_a_device():
     if cupy.is_available():
         pytest.skip("a CUDA device works here")
     assert_falls_back(f"CuPy {cupy.__version__} is installed but cannot use")
-
-
-def test_registering_again_replaces():
-    how = np.array, np.array, np.random.default_rng
-    register(Backend("mine", np, Array, "a", *how))
-    second = register(Backend("mine", np, Array, "b", *how))
-    assert get_backend("mine") == (second, "Runs on b ('mine' was requested).")
 
 
 def test_the_example_of_the_manual():

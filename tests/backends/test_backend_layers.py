@@ -42,8 +42,6 @@ def test_a_layer_computes_what_numpy_computes(backend, part, shape, training, dt
     assert got.keys() == want.keys()
     for name, values in want.items():
         assert_close(got[name], values, name)
-    layer.to("numpy")
-    assert all(p.grad is None for p in layer.parameters()), "it was on another device"
 
 
 @every_other

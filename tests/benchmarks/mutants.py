@@ -26,8 +26,11 @@ sys.dont_write_bytecode = True  # two changes may be of one size and in one seco
 import hypothesis  # noqa: E402, F401 -- imported once, for all forks
 import pytest  # noqa: E402
 
-PAIRS = "Add Sub, Mult Div, BitOr BitAnd, And Or, Lt LtE, Gt GtE, Eq NotEq, In NotIn"
-PAIRS = [pair.split() for pair in f"{PAIRS}, Is IsNot, USub UAdd".split(", ")]
+PAIRS = (
+    "Add Sub, Mult Div, BitOr BitAnd, And Or, Lt LtE, Gt GtE, Eq NotEq, In NotIn, "
+    "Is IsNot, USub UAdd"
+)
+PAIRS = [pair.split() for pair in PAIRS.split(", ")]
 OTHER = dict(PAIRS) | {new: old for old, new in PAIRS}
 OTHER |= dict.fromkeys(["FloorDiv", "Mod", "Pow", "MatMult"], "Mult") | {"Not": "UAdd"}
 
@@ -64,25 +67,20 @@ def run(tests):
 
 
 def caught(path, source, tests):
-    """Return whether a test fails when the file at `path` holds `source`."""
-    before = path.read_text("utf-8")
+    """Write `source` to `path`; return whether a test fails."""
     path.write_text(source, "utf-8")
     child = multiprocessing.get_context("fork").Process(target=run, args=[tests])
     child.start()
     child.join(600)
     child.kill()  # a change may make a loop endless
-    child.join()
-    path.write_text(before, "utf-8")
     return child.exitcode != 0
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser()
     parser.add_argument("files", nargs="+")
-    parser.add_argument(
-        "--tests", nargs="...", default=[], help="last: pytest's arguments"
-    )
-    parser.add_argument("--sample", type=int, help="this many changes of each file")
+    parser.add_argument("--tests", nargs="...", help="last: what pytest is given")
+    parser.add_argument("--sample", type=int, default=10**6, metavar="N")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     copy = Path(tempfile.mkdtemp(), "copy")
@@ -90,18 +88,19 @@ def main():
     shutil.copytree(Path(__file__).resolve().parents[2], copy, ignore=hidden)
     os.chdir(copy)
     os.environ["PYTHONPATH"] = str(copy)
-    for number, file in enumerate(args.files):
-        path = Path(file)
+    for path in map(Path, args.files):
         source = path.read_text("utf-8")
-        if number == 0 and caught(path, source, args.tests):
-            sys.exit("the tests fail as they are, before anything is changed")
         tried = list(mutants(source))
-        if args.sample is not None and args.sample < len(tried):
-            tried = random.Random(args.seed).sample(tried, args.sample)
-        missed = [m for m in tried if not caught(path, m[2], args.tests)]
-        for line, expression, _ in missed:
-            print(f"{file}:{line}: survived: {expression}", flush=True)
-        print(f"{file}: caught {len(tried) - len(missed)}/{len(tried)}", flush=True)
+        chosen = min(args.sample, len(tried))
+        found = 0
+        for line, expression, changed in random.Random(args.seed).sample(tried, chosen):
+            if caught(path, changed, args.tests):
+                found += 1
+            else:
+                print(f"{path}:{line}: survived: {expression}", flush=True)
+        print(f"{path}: caught {found}/{chosen}", flush=True)
+        if caught(path, source, args.tests):
+            sys.exit("the tests fail as they are, so this says nothing")
     shutil.rmtree(copy.parent)
 
 

@@ -43,7 +43,6 @@ def test_the_autoencoder_is_its_two_halves():
     np.testing.assert_array_equal(model.decode(codes), y)
     assert 0 < y.min() < y.max() < 1
     np.testing.assert_allclose(model.encode(x[2:3]), codes[2:3], atol=1e-5)
-    np.testing.assert_allclose(model.decode(codes[2:3]), y[2:3], atol=1e-5)
 
 
 @pytest.mark.parametrize(
