@@ -24,6 +24,7 @@ os.environ |= {"OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 sys.dont_write_bytecode = True  # two changes may be of one size and in one second
 
 import hypothesis  # noqa: E402, F401 -- imported once, for all forks
+import numpy  # noqa: E402, F401
 import pytest  # noqa: E402
 
 PAIRS = (
@@ -66,9 +67,8 @@ def run(tests):
     os._exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests]))
 
 
-def caught(path, source, tests):
-    """Write `source` to `path`; return whether a test fails."""
-    path.write_text(source, "utf-8")
+def fails(tests):
+    """Return whether a test fails, or runs for more than ten minutes."""
     child = multiprocessing.get_context("fork").Process(target=run, args=[tests])
     child.start()
     child.join(600)
@@ -88,19 +88,21 @@ def main():
     shutil.copytree(Path(__file__).resolve().parents[2], copy, ignore=hidden)
     os.chdir(copy)
     os.environ["PYTHONPATH"] = str(copy)
+    if fails(args.tests):
+        sys.exit("the tests fail as they are, before anything is changed")
     for path in map(Path, args.files):
         source = path.read_text("utf-8")
         tried = list(mutants(source))
         chosen = min(args.sample, len(tried))
         found = 0
         for line, expression, changed in random.Random(args.seed).sample(tried, chosen):
-            if caught(path, changed, args.tests):
+            path.write_text(changed, "utf-8")
+            if fails(args.tests):
                 found += 1
             else:
                 print(f"{path}:{line}: survived: {expression}", flush=True)
         print(f"{path}: caught {found}/{chosen}", flush=True)
-        if caught(path, source, args.tests):
-            sys.exit("the tests fail as they are, so this says nothing")
+        path.write_text(source, "utf-8")
     shutil.rmtree(copy.parent)
 
 
