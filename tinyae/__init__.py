@@ -8,7 +8,7 @@ Read the files in this order:
     convolution.py   Conv2d and ConvTranspose2d: one symmetry, three products
     batchnorm.py     BatchNorm2d, and its backward derived
     losses.py        the mean squared error loss
-    optim.py         Adam: how a gradient becomes a step
+    optim.py         gradient descent, momentum, Adam: how a gradient becomes a step
     models.py        Sequential, and Anello's autoencoder
     backend.py       how one source runs on NumPy and on CuPy
     gradcheck.py     how to know that a backward is right
@@ -23,7 +23,7 @@ from .convolution import Conv2d, ConvTranspose2d
 from .layers import Flatten, Linear, ReLU, Sigmoid, Unflatten
 from .losses import MSELoss
 from .models import AnelloAutoencoder, Sequential
-from .optim import Adam
+from .optim import SGD, Adam
 
 __all__ = [
     "Adam",
@@ -35,6 +35,7 @@ __all__ = [
     "Linear",
     "MSELoss",
     "ReLU",
+    "SGD",
     "Sequential",
     "Sigmoid",
     "Unflatten",

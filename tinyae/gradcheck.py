@@ -4,10 +4,11 @@ A derivative can be measured without calculus: change one number a little, run f
 and see how much the result changes. That is slow, because every number needs several
 runs of forward. But it does not use the formulas in backward, so it can judge them.
 
-    python -m tinyae.gradcheck               all layers of this package
-    python -m tinyae.gradcheck my_layer.py   your own layers: the file defines a list
-                                             CHECKS = [(layer, input_shape), ...],
-                                             with the batch last
+    python -m tinyae.gradcheck               all layers and losses of this package
+    python -m tinyae.gradcheck my_layer.py   those of a file of yours
+
+Both look for a list CHECKS = [(layer or loss, input shape), ...], which stands at the
+end of each file that defines some. The batch is the last axis of a layer's input.
 
 To compare whole arrays through one number, we weight forward's result y with an array
 dy and sum: L = Σ dy * y. Then dL/dy is dy itself, so backward(dy) must return dL/dx
@@ -19,22 +20,17 @@ is missing.
 The check cannot find a mistake in forward itself, nor one that shows only at a kink.
 """
 
-import argparse
+import importlib
+import pkgutil
 import runpy
 import sys
-import traceback
 from copy import deepcopy
-from functools import partial
-from math import prod
+from math import inf, prod
 from pathlib import Path
 
 import numpy as np
 
-from . import checks
-from .batchnorm import BatchNorm2d
-from .convolution import Conv2d, ConvTranspose2d
-from .layers import Flatten, Linear, ReLU, Sigmoid, Unflatten
-from .models import AnelloAutoencoder, Sequential
+from .layer import Layer
 
 FLOOR = 1e-3  # errors are relative to at least this, because a gradient may be zero
 BENT = 1e-6  # a measurement with a larger uncertainty is left out
@@ -55,8 +51,9 @@ def measure(f, x, dy, index, step):
     x[index] = old
     # Where f is smooth, its fourth difference is about h⁴. A kink, such as ReLU's,
     # makes it about h, and the measured slope is then a mix of the slopes on both
-    # sides, which no backward could return. This test uses forward only, so a wrong
-    # backward cannot switch it off.
+    # sides, which no backward could return. Divided by 12 h, as the slopes are below,
+    # it says how wrong the measured slope may be. It uses forward only, so a wrong
+    # backward cannot switch this test off.
     fourth = y[-2] - 4 * y[-1] + 6 * y[0] - 4 * y[1] + y[2]
     bend = np.sum(np.abs(dy * fourth)) / (12 * step)
     slopes = (8 * (y[1] - y[-1]) - (y[2] - y[-2])) / (12 * step)  # (4 D(h) - D(2h)) / 3
@@ -70,7 +67,7 @@ def compare(name, f, x, dy, gradient, step, entries, rng):
     Raises ValueError, naming `name`, if it does not have the shape of x.
     """
     if np.shape(gradient) != x.shape:
-        got = "none" if gradient is None else f"shape {np.shape(gradient)}"
+        got = f"{type(gradient).__name__} of shape {np.shape(gradient)}"
         raise ValueError(f"{name}: got {got}, expected shape {x.shape}")
     step = step * max(1.0, float(np.median(np.abs(x))))  # rounding errors grow with x
     places = rng.permutation(x.size)[:entries]
@@ -86,15 +83,17 @@ def compare(name, f, x, dy, gradient, step, entries, rng):
         )
     errors = np.abs(analytic - measured)[smooth]
     error = np.max(errors) / max(np.max(np.abs(measured[smooth])), FLOOR)
-    return float("inf") if np.isnan(error) else float(error)
+    return inf if np.isnan(error) else float(error)
 
 
 def check_layer(layer, x, seed=0, *, step=1e-4, entries=None):
-    """Compare backward with measured derivatives.
+    """Compare backward with measured derivatives, in training and in evaluation mode.
 
     Returns {"x": error, name of each trainable parameter: its error}, where error is
-    max|analytic - measured| / max(max|measured|, 1e-3). Rounding gives about 1e-12, in
-    a deep network up to 1e-5; a mistake rarely gives less than 1e-3.
+    max|analytic - measured| / max(max|measured|, 1e-3). If evaluation mode computes
+    something else, there is also "x (evaluation)" and so on. Rounding gives about
+    1e-12, in a deep network up to 1e-5; a mistake rarely gives less than 1e-3, and inf
+    if backward does not set a gradient, or adds to the one that is there.
 
     layer: a Layer on the host. It is checked in float64, whatever its own dtype. x: an
     input, or the shape of one to draw. seed: for everything drawn. step: how far to
@@ -103,121 +102,145 @@ def check_layer(layer, x, seed=0, *, step=1e-4, entries=None):
     entries of each tensor to look at; None for all.
 
     During the check every trainable parameter is moved by up to 0.1, because a backward
-    that forgets a gamma of 1 or a bias of 0 would be right by accident. x and dy are
-    read-only. Afterwards the parameters are as before. Raises ValueError if backward
-    leaves out a gradient or returns one of a wrong shape, if forward is not smooth
-    around most entries, or if a parameter is called x.
+    that forgets a gamma of 1 or a bias of 0 would be right by accident. The others,
+    such as running statistics, have the same values before each forward. x and dy are
+    read-only. All this happens to a copy of the layer. Raises ValueError if a gradient
+    has a wrong shape, if backward with input_grad=False, as training calls it, stores
+    other gradients, or if forward is not smooth around most entries.
     """
-    rng = checks.generator(seed)
+    rng = np.random.default_rng(seed)
     if isinstance(x, (tuple, list)):
         x = rng.standard_normal(x)
     x = np.array(x, dtype="float64")
     given = x.view()  # the layer may read x but must not write to it
     given.flags.writeable = False
+    layer = deepcopy(layer)
     named = layer.named_parameters()
-    if "x" in dict(named):
-        raise ValueError("x: got a parameter of this name, expected only the input")
-    before = [(p, p.data) for _, p in named]
     tensors = {"x": x}
-    try:
-        for name, p in named:
-            p.data = np.array(p.data, dtype="float64")
-            if p.trainable:
-                p.data += rng.uniform(-0.1, 0.1, p.data.shape)
-                tensors[name] = p.data
-        run = partial(layer.forward, given)
-        dy = rng.standard_normal(np.shape(run()))
+    for name, p in named:
+        p.data = np.array(p.data, dtype="float64")
+        if p.trainable:
+            p.data += rng.uniform(-0.1, 0.1, p.data.shape)
+            tensors[name] = p.data
+    stored = [(p, np.array(p.data)) for _, p in named if not p.trainable]
+
+    def run():
+        for p, data in stored:
+            p.data = np.array(data)
+        return layer.forward(given)
+
+    def backward(**options):
+        for _, p in named:
+            p.grad = np.full_like(p.data, np.nan)  # to be replaced, not added to
+        run()
+        dx = layer.backward(dy, **options)
+        return deepcopy({name: p.grad for name, p in named if p.trainable} | {"x": dx})
+
+    errors, seen = {}, None
+    for mode, suffix in {True: "", False: " (evaluation)"}.items():
+        layer.train(mode)
+        y = np.array(run())
+        dy = np.random.default_rng(seed).standard_normal(y.shape)
         dy.flags.writeable = False
-        gradients = {"x": layer.backward(dy)}
-        gradients |= {name: p.grad for name, p in named}
-        gradients = deepcopy(gradients)  # run() might overwrite them
-        errors = {}
+        gradients = backward()
+        if not _equal(gradients, backward(input_grad=False) | {"x": gradients["x"]}):
+            raise ValueError(
+                f"{type(layer).__name__}: backward with input_grad=False stores other "
+                f"gradients{suffix}, expected the same"
+            )
+        if _equal(seen, [y, gradients]):
+            break  # both modes compute the same
+        seen = [y, gradients]
         for name, data in tensors.items():
-            where = f"{type(layer).__name__}, the gradient for {name}"
-            gradient = gradients[name]
-            errors[name] = compare(where, run, data, dy, gradient, step, entries, rng)
-        return errors
-    finally:
-        for p, data in before:
-            p.data = data
+            where = f"{type(layer).__name__}, the gradient for {name}{suffix}"
+            errors[name + suffix] = compare(
+                where, run, data, dy, gradients[name], step, entries, rng
+            )
+        stored = [(p, np.array(p.data)) for p, _ in stored]  # those that have followed
+    return errors
 
 
-def configurations():
-    """Yield what the command checks: (layer, input shape, bound on the error)."""
-    # The slope of a line or parabola is measured exactly; depth adds rounding errors.
-    exact, curved, deep = 1e-8, 1e-6, 1e-5
-    shape = (3, 4, 5, 6)
-    yield Linear(5, 3, seed=1), (5, 4), exact
-    for geometry in [(3, 2, 1), ((4, 3), (3, 2), (2, 0))]:
-        yield Conv2d(3, 7, *geometry, seed=1), shape, exact
-        yield ConvTranspose2d(3, 2, *geometry, (0, 1), seed=1), shape, exact
-    yield BatchNorm2d(3), shape, curved
-    norm = BatchNorm2d(3)
-    norm.forward(np.random.default_rng(1).normal(2, 3, shape).astype("float32"))
-    yield norm.eval(), shape, curved  # with running statistics other than 0 and 1
-    yield ReLU(), shape, exact
-    yield Sigmoid(), shape, curved
-    yield Flatten(), shape, exact
-    yield Unflatten((2, 3, 4)), (24, 5), exact
-    yield Sequential(Conv2d(3, 2, 3, seed=1), BatchNorm2d(2), ReLU()), shape, deep
-    yield AnelloAutoencoder(3, seed=1), (3, 1, 28, 28), deep
+def _equal(a, b):
+    try:
+        np.testing.assert_equal(a, b)  # also for None and NaN
+    except AssertionError:
+        return False
+    return True
 
 
-def sentence(error, file):
-    """Return an exception as one line, with the line of `file` it came from, if any."""
-    trace = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in trace if frame.filename == file]
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    return f"{text} ({file}, line {lines[-1]})" if lines else text
+class _LossLayer(Layer):
+    """A loss as a layer: y -> L, for a fixed target."""
+
+    def __init__(self, loss, target):
+        self.loss = loss
+        self.target = target
+
+    def forward(self, y):
+        return self.loss.forward(y, self.target)
+
+    def backward(self, dy, input_grad=True):
+        return dy * self.loss.backward()
+
+
+def check_loss(loss, shape, seed=0, **options):
+    """Compare a loss's backward with measured derivatives; return {"y": error}.
+
+    loss: has forward(y, target) -> L and backward() -> dL/dy. y and target of `shape`
+    are drawn between 0.1 and 0.9, as for the output of a sigmoid. The rest is as in
+    check_layer.
+    """
+    y, target = np.random.default_rng(seed).uniform(0.1, 0.9, (2, *shape))
+    return {"y": check_layer(_LossLayer(loss, target), y, seed, **options)["x"]}
+
+
+def collect():
+    """Return the CHECKS of all files of this package, one after the other."""
+    found = []
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        module = importlib.import_module(f"{__package__}.{module.name}")
+        found += getattr(module, "CHECKS", [])
+    return found
 
 
 def read_checks(file):
-    """Return the rows to check from a file; exit with a sentence if it has none."""
-    sys.path.insert(0, str(Path(file).resolve().parent))  # as when Python runs the file
-    form = "expected a Python file that defines CHECKS = [(layer, input_shape), ...]"
-    try:
-        pairs = list(runpy.run_path(file)["CHECKS"])
-        if not pairs:
-            raise ValueError("CHECKS = []")
-        return [(layer, tuple(shape), 1e-6) for layer, shape in pairs]
-    except (Exception, SystemExit) as error:
-        sys.exit(f"{file}: {form}, got {sentence(error, file)}")
+    """Return CHECKS of a file, also inside a package; exit with a sentence if none."""
+    found, folder, name = {}, Path(file).resolve().parent, Path(file).stem
+    while (folder / "__init__.py").exists():
+        folder, name = folder.parent, f"{folder.name}.{name}"
+    sys.path.insert(0, str(folder))  # as when Python runs the file
+    if Path(file).is_file():
+        plain = "." not in name
+        found = runpy.run_path(file) if plain else vars(importlib.import_module(name))
+    if not found.get("CHECKS"):
+        sys.exit(
+            f"{file}: got no CHECKS, expected a Python file that defines CHECKS = "
+            "[(layer or loss, input shape), ...]"
+        )
+    return found["CHECKS"]
 
 
 def main():
     """Run the command: print the table, exit with status 1 if a check failed."""
-    sys.stdout.reconfigure(errors="replace")  # its encoding may lack a character
-    parser = argparse.ArgumentParser(
-        prog="python -m tinyae.gradcheck",
-        description="Compare every backward with measured derivatives of its forward, "
-        "and print the error of the worst tensor.",
-    )
-    parser.add_argument(
-        "file",
-        nargs="?",
-        help="a Python file with CHECKS = [(layer, input_shape), ...], the batch last; "
-        "without it, all layers of tinyae are checked",
-    )
-    file = parser.parse_args().file
-    rows = read_checks(file) if file else configurations()
+    file = sys.argv[1] if len(sys.argv) > 1 else None
+    rows = read_checks(file) if file else collect()
     failed = False
-    print(f"{'layer':42} {'worst tensor':29} {'error':>8} {'bound':>8}")
-    for layer, shape, bound in rows:
-        passed = False
+    print(f"{'layer or loss':42} {'worst tensor':29} {'error':>8} {'bound':>8}")
+    for part, shape in rows:
+        # A network has many kinks, hence the small step, and more rounding errors; to
+        # check all its entries would take minutes.
+        large = prod(shape) > 1000
+        bound = 1e-5 if large else 1e-6
+        few = {"step": 3e-6, "entries": 6} if large else {}
+        check = check_layer if isinstance(part, Layer) else check_loss
         try:
-            # A network has many kinks, hence the small step; all entries take minutes.
-            few = {"step": 3e-6, "entries": 6} if prod(shape) > 1000 else {}
-            errors = check_layer(layer, shape, **few)
-            worst = max(errors, key=errors.get)
-            passed = errors[worst] <= bound
-            verdict = "ok" if passed else "FAILED"
-            row = f"{worst!s:29} {errors[worst]:8.1e} {bound:8.0e} {verdict}"
+            errors = check(part, shape, **few)
         except Exception as error:  # a reader's layer may raise anything
-            row = f"FAILED, {sentence(error, file)}"
-        mode = "" if getattr(layer, "training", True) else ".eval()"
-        name = f"{type(layer).__name__}{mode}, x {shape}"
-        print(f"{name:42} {row}", flush=True)
-        failed |= not passed
+            errors = {f"{type(error).__name__}: {error}": inf}
+        worst = max(errors, key=errors.get)
+        failed |= errors[worst] > bound
+        name = f"{type(part).__name__}, x {shape}"
+        verdict = "FAILED" if errors[worst] > bound else "ok"
+        print(f"{name:42} {worst:29} {errors[worst]:8.1e} {bound:8.0e} {verdict}")
     sys.exit(failed)
 
 

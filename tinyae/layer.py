@@ -14,15 +14,20 @@ Layers take the batch last: images are (C, H, W, N), vectors are (features, N). 
 whole autoencoder takes the batch first.
 
 A layer never modifies its arguments, nor an array it has returned. (Flatten and
-Unflatten return a view of their argument.) backward belongs to the latest forward. The
-layer may keep x itself, not a copy, so do not modify x in between.
+Unflatten return a view of their argument.) backward refers to the most recent forward,
+which may have kept x itself, not a copy, so do not modify x in between. backward
+overwrites the gradients of the backward before, so there is no zero_grad to call.
+
+Each forward begins with a check of its argument, checks.array("x", x, shape, like=w):
+x must have that shape, and the dtype and the library of the weight w.
 
 In the code, np is NumPy on the host, that is, in main memory. xp = namespace(x) is the
 library that made x: NumPy, or CuPy on a GPU (backend.py).
 """
 
 from math import prod
-from textwrap import indent
+
+import numpy as np
 
 from . import checks
 from .backend import backend_of, get_backend, to_numpy
@@ -33,7 +38,7 @@ class Parameter:
 
     data: the values. grad: dL/d(data) after a backward; the next backward overwrites
     it. trainable: False for values that are stored but not learned, such as batch
-    norm's running statistics.
+    norm's running statistics. Both kinds are saved with the model.
     """
 
     def __init__(self, data, trainable=True):
@@ -50,8 +55,7 @@ def uniform_parameters(shape, bias_size, dtype, seed):
     that sum independent of the width of the layer.
     """
     dtype = checks.dtype(dtype)
-    rng = checks.generator(seed)
-    checks.volume("weight", shape)
+    rng = np.random.default_rng(seed)
     bound = prod(shape[1:]) ** -0.5
     weight = rng.uniform(-bound, bound, shape).astype(dtype)
     bias = rng.uniform(-bound, bound, bias_size).astype(dtype)
@@ -72,17 +76,8 @@ class Layer:
         """Return self.forward(x)."""
         return self.forward(x)
 
-    def __repr__(self):
-        parts = [
-            f"{name}={v}" for name, v in vars(self).items() if type(v) in (int, tuple)
-        ]
-        layers = [f"{n}: {c!r}" for n, c in self.children() if isinstance(c, Layer)]
-        if layers:
-            parts = ["\n" + indent("\n".join(parts + layers), "    ") + "\n"]
-        return f"{type(self).__name__}({', '.join(parts)})"
-
-    def save(self, y, *arrays):
-        """Save `arrays` for backward, and what dy must look like; return y."""
+    def save_for_backward(self, y, *arrays):
+        """Save `arrays`, and what dy must look like; return y."""
         self._saved = [y.shape, (backend_of(y), y.dtype), arrays]
         return y
 
@@ -100,8 +95,12 @@ class Layer:
         return arrays
 
     def children(self):
-        """Return (name, Parameter or Layer) for each attribute that is one."""
+        """Return (name, Parameter or Layer) for each attribute that is one.
+
+        Raises TypeError if a list, tuple or dict holds some: they would not be trained.
+        """
         kinds = (Parameter, Layer)
+        checks.no_hidden(vars(self), kinds)
         return [
             (n, child) for n, child in vars(self).items() if isinstance(child, kinds)
         ]
@@ -136,14 +135,15 @@ class Layer:
         return {name: to_numpy(p.data) for name, p in self.named_parameters()}
 
     def load_state_dict(self, state):
-        """Load the values in `state`, {name: NumPy array}.
+        """Load the values in `state`, {name: NumPy array}; dtypes are converted.
 
         PyTorch's num_batches_tracked is ignored. Raises TypeError or ValueError, before
         anything is changed, if a name is missing or unknown or an array does not fit.
         """
-        state = checks.state(state, self)
-        for name, p in self.named_parameters():
-            p.data = backend_of(p.data).from_numpy(state[name])
+        named = dict(self.named_parameters())
+        for name, values in checks.state(state, named).items():
+            p = named[name]
+            p.data = backend_of(p.data).from_numpy(values)
 
     def to(self, backend):
         """Move all parameters to the backend of that name; return self."""
@@ -157,7 +157,10 @@ class Layer:
         """Set training mode in this layer and all layers inside; return self.
 
         Batch norm is the only layer here that behaves differently in the two modes.
+        Raises ValueError if mode is not True or False.
         """
+        if not isinstance(mode, bool):
+            raise ValueError(f"mode: got {mode!r}, expected True or False")
         self.training = mode
         for _, child in self.children():
             if isinstance(child, Layer):

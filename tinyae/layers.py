@@ -28,8 +28,8 @@ class Linear(Layer):
     """
 
     def __init__(self, in_features, out_features, *, dtype="float32", seed=None):
-        self.in_features = checks.integer("in_features", in_features, at_least=1)
-        self.out_features = checks.integer("out_features", out_features, at_least=1)
+        self.in_features = checks.integer("in_features", in_features)
+        self.out_features = checks.integer("out_features", out_features)
         shape = (self.out_features, self.in_features)
         self.weight, self.bias = uniform_parameters(shape, shape[0], dtype, seed)
 
@@ -37,7 +37,7 @@ class Linear(Layer):
         checks.array("x", x, (self.in_features, "N"), like=self.weight.data)
         y = self.weight.data @ x
         y += self.bias.data[:, None]
-        return self.save(y, x)
+        return self.save_for_backward(y, x)
 
     def backward(self, dy, input_grad=True):
         (x,) = self.saved(dy)
@@ -57,7 +57,9 @@ class ReLU(Layer):
     def forward(self, x):
         checks.array("x", x)
         xp = namespace(x)
-        return self.save(xp.clip(x, 0.0, inf), x > 0)  # clip(x, 0, inf) is max(x, 0)
+        return self.save_for_backward(
+            xp.clip(x, 0.0, inf), x > 0
+        )  # clip(x, 0, inf) is max(x, 0)
 
     def backward(self, dy, input_grad=True):
         (positive,) = self.saved(dy)
@@ -80,7 +82,7 @@ class Sigmoid(Layer):
         checks.array("x", x)
         xp = namespace(x)
         y = 1 / (1 + xp.exp(-xp.clip(x, -80.0, inf)))  # exp(89) overflows float32
-        return self.save(y, y * (1 - y))
+        return self.save_for_backward(y, y * (1 - y))
 
     def backward(self, dy, input_grad=True):
         (slope,) = self.saved(dy)
@@ -93,7 +95,7 @@ class Flatten(Layer):
     def forward(self, x):
         checks.array("x", x, ("C", "H", "W", "N"))
         xp = namespace(x)
-        return self.save(xp.reshape(x, (-1, x.shape[-1])), x.shape)
+        return self.save_for_backward(xp.reshape(x, (-1, x.shape[-1])), x.shape)
 
     def backward(self, dy, input_grad=True):
         (shape,) = self.saved(dy)
@@ -109,16 +111,22 @@ class Unflatten(Flatten):
 
     def __init__(self, unflattened_size):
         self.unflattened_size = checks.several(
-            "unflattened_size",
-            unflattened_size,
-            3,
-            "(C, H, W)",
-            checks.integer,
-            at_least=1,
+            "unflattened_size", unflattened_size, 3, "(C, H, W)", checks.integer
         )
 
     def forward(self, x):
         checks.array("x", x, (prod(self.unflattened_size), "N"))
         xp = namespace(x)
         y = xp.reshape(x, (*self.unflattened_size, x.shape[-1]))
-        return self.save(y, x.shape)
+        return self.save_for_backward(y, x.shape)
+
+
+# What `python -m tinyae.gradcheck` and the tests check: (layer, shape of an input).
+SHAPE = (3, 4, 5, 6)
+CHECKS = [
+    (Linear(5, 3, seed=1), (5, 4)),
+    (ReLU(), SHAPE),
+    (Sigmoid(), SHAPE),
+    (Flatten(), SHAPE),
+    (Unflatten((2, 3, 4)), (24, 5)),
+]

@@ -34,3 +34,6 @@ class MSELoss:
                 "MSELoss: backward before forward; call forward(...) first"
             )
         return self._difference * (2 / prod(self._difference.shape))
+
+
+CHECKS = [(MSELoss(), (3, 4, 5, 2))]
