@@ -176,7 +176,7 @@ for code in CODES:
 #
 # - *The first rows* are alike on clean images: noise up to σ = 0.1 changes the error by
 #   at most 0.0002. On noisy images it already helps, with a code of 32: at σ = 0.5 the
-#   model trained with σ = 0.1 has an error of 0.0241, the clean model 0.0283.
+#   error of the model trained with σ = 0.1 is 15% below that of the clean model.
 # - *The diagonal.* From σ = 0.2 on, the best model for an amount of noise is the one
 #   that was trained with this amount.
 # - *The row of σ = 1* is flat up to σ = 0.5. It pays for the noise on clean images, and

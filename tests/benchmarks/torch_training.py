@@ -39,7 +39,7 @@ class Training:
         self.adam = torch.optim.Adam(weights, lr=1e-3, weight_decay=1e-5)
 
     def epoch(self, pixels, learn=True):
-        """Train on all pixels (M, 28, 28), uint8, or only test; return the mean loss."""
+        """Train on all pixels (M, 28, 28), uint8, or test; return the mean loss."""
         self.model.train(learn)
         order = torch.randperm(len(pixels)) if learn else torch.arange(len(pixels))
         losses = []
