@@ -20,9 +20,8 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-sys.path.insert(0, str(ROOT / "lessons"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lessons"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import joblib
 import numpy as np
