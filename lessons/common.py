@@ -31,7 +31,7 @@ try:
     import matplotlib.pyplot as plt
     import numpy as np
     from sklearn.manifold import TSNE
-    from sweep import CACHE, measure, missing, remember, train_all
+    from sweep import CACHE, measure, remember, train_all
 
     import data_tools
     from tinyae import checkpoint
@@ -46,7 +46,7 @@ except ImportError as error:
 except OSError as error:  # from sweep, which makes its folder
     sys.exit(f"TINYAE_CACHE: cannot write to {error.filename} ({error.strerror})")
 
-__all__ = ["measure", "missing", "np", "plt", "remember"]  # for the lessons to import
+__all__ = ["measure", "np", "plt", "remember"]  # for the lessons to import
 
 SIGMAS = ("0.01", "0.1", "0.5", "1")
 CORRUPTIONS = {"Normal": None, "RandomErasing": data_tools.RandomErasing()}
@@ -253,7 +253,7 @@ def _tsne(codes):
 
 def tsne(codes):
     """Return codes (M, latent_dim) laid out in the plane as in the report: (M, 2)."""
-    return remember(_tsne, codes)
+    return remember(_tsne)(codes)
 
 
 # Tables

@@ -1,7 +1,6 @@
-"""Train many experiments on all cores, save every epoch, compute nothing twice."""
+"""Train many experiments on all cores, save every epoch, train nothing twice."""
 
 import functools
-import hashlib
 import multiprocessing
 import os
 import re
@@ -9,12 +8,12 @@ import signal
 import sys
 import threading
 import time
-import types
 from dataclasses import replace
 from pathlib import Path
 
 import joblib
-from threadpoolctl import threadpool_limits
+import numpy as np
+from threadpoolctl import threadpool_info, threadpool_limits
 from tqdm import tqdm
 
 import data_tools
@@ -23,117 +22,138 @@ from tinyae import checkpoint
 from tinyae.diagnosis import first_nonfinite
 from tinyae.training import Training, TrainingDiverged
 
-ROOT = Path(__file__).resolve().parent.parent
-CACHE = Path(os.path.expanduser(os.environ.get("TINYAE_CACHE") or ROOT / "results"))
+RESULTS = Path(__file__).parent.parent / "results"
+CACHE = Path(os.path.expanduser(os.environ.get("TINYAE_CACHE") or RESULTS))
 CACHE.mkdir(parents=True, exist_ok=True)
 # For the workers: memory in pages of 2 MB, where Linux offers them, saves 6% of a step.
 os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
+# Without this a file signal.py in the working folder would take the library's place.
+os.environ.setdefault("PYTHONSAFEPATH", "1")
 # Workers that common.end() stops leave semaphores, which joblib removes and reports.
 os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")
 tqdm.monitor_interval = 0  # no thread: a browser has none
 
+# Keeps on disk what a function of arrays returned, for the same code and arrays.
+remember = joblib.Memory(CACHE, verbose=0).cache
 
-@functools.cache
+
+class SweepError(RuntimeError):
+    """Two processes of a sweep compute different things."""
+
+
+# What a training is
+
+
 def source_hash():
     """Return a hash of all source of tinyae and data_tools, so that changes count."""
     folders = [Path(package.__file__).parent for package in (tinyae, data_tools)]
     files = [file for folder in folders for file in sorted(folder.glob("*.py"))]
-    return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()
+    return joblib.hash([file.read_bytes() for file in files])
 
 
-class _Hasher(joblib.hashing.NumpyHasher):
-    """joblib's hash, which sees a lesson's functions and classes by their code."""
-
-    def __init__(self):
-        super().__init__("md5")
-        self.seen = set()
-
-    def save(self, thing):
-        if isinstance(thing, (types.ModuleType, types.MemberDescriptorType)):
-            thing = thing.__name__
-        elif isinstance(thing, frozenset):
-            thing = set(thing)  # joblib sorts sets, whose order differs in each process
-        elif isinstance(thing, types.CodeType):
-            thing = thing.co_code, thing.co_names, thing.co_consts
-        elif isinstance(thing, property):
-            thing = thing.fget, thing.fset
-        elif isinstance(thing, (type, types.FunctionType)):
-            if _is_local(thing):
-                new = id(thing) not in self.seen  # a function may call itself
-                self.seen.add(id(thing))
-                thing = _definition(thing) if new else thing.__name__
-        elif hasattr(thing, "__wrapped__"):  # staticmethod, functools.cache
-            thing = thing.__wrapped__
-            return self.save(thing)
-        super().save(thing)
+SOURCE = source_hash()  # of what this process has imported
 
 
-def _is_local(thing):
-    """Return whether a function or class is defined outside installed packages."""
-    root = thing.__module__.split(".")[0]
-    file = getattr(sys.modules.get(root), "__file__", None) or ""
-    installed = not {"site-packages", "dist-packages"}.isdisjoint(Path(file).parts)
-    known = root in sys.stdlib_module_names or root in ("tinyae", "data_tools")
-    return not known and not installed
+@functools.cache
+def rounding():
+    """Return a hash of what decides how NumPy rounds here: its build, the processor."""
+    blas = [lib for lib in threadpool_info() if "numpy" in lib["filepath"]]
+    kernels = [lib.get("architecture") for lib in blas]
+    return joblib.hash((np.show_config(mode="dicts"), kernels))
 
 
-def _definition(thing):
-    """Return what decides what a function or class does: code, values, used globals."""
-    if isinstance(thing, type):
-        kinds = (types.FunctionType, property, staticmethod, classmethod)
-        used = {
-            name: value
-            for name, value in vars(thing).items()
-            if isinstance(value, kinds) or not name.startswith(("__", "_abc_"))
-        }
-        return thing.__bases__, used
-    names = _names(thing.__code__) & thing.__globals__.keys()
-    used = {name: thing.__globals__[name] for name in names}
-    cells = [cell.cell_contents for cell in thing.__closure__ or ()]
-    return thing.__code__, thing.__defaults__, thing.__kwdefaults__, cells, used
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # as in Training.run
+def first_step(experiment, images):
+    """Return what a training's first step computes, and where, as {name: array}.
 
-
-def _names(code):
-    """Return the names that some code uses, those of inner functions included."""
-    inner = [c for c in code.co_consts if isinstance(c, types.CodeType)]
-    return set(code.co_names).union(*map(_names, inner))
-
-
-def fingerprint(*things):
-    """Return a hash of everything that decides what `things` are and compute.
-
-    For functions and classes of a lesson that includes their code and the globals they
-    use; tinyae and data_tools are included as a whole.
+    The numbers are the losses and the norm of each weight. By then all code that
+    decides the training has run, wherever it is written: the corruption, the model, the
+    loss and the optimiser. Raises as Training.check_parts does.
     """
-    return _Hasher().hash((source_hash(), things))
+    train_images, test_images = images
+    training = Training(experiment)
+    train = training.backend.from_numpy(train_images)
+    test = training.backend.from_numpy(test_images[: experiment.batch_size])
+    training.check_parts(train)
+    with threadpool_limits(1):  # as in each worker
+        loss = training.train_step(*next(training.train_batches(train, epoch=1)))
+        losses = [float(loss), training.test_epoch(test, epoch=1)]
+    norms = [np.linalg.norm(a) for a in training.model.state_dict().values()]
+    numbers = np.array(losses + norms)
+    return {"first_step": numbers, "rounding": rounding(), "source": SOURCE}
 
 
-@joblib.Memory(CACHE, verbose=0).cache(ignore=["function", "arguments"])
-def _call(key, function, arguments):
-    return function(*arguments)
+def same_step(a, b, backend):
+    """Return whether two first steps are one training's.
+
+    On the same machine they must be equal, elsewhere they may round differently.
+    """
+    if a.get("source") != b["source"]:
+        return False
+    exact = backend == "numpy" and a["rounding"] == b["rounding"]
+    numbers = a["first_step"], b["first_step"]
+    return np.allclose(*numbers, rtol=0 if exact else 1e-4, atol=0, equal_nan=True)
 
 
-def remember(function, *arguments):
-    """Return function(*arguments), from disk if it was computed before."""
-    key = fingerprint(function, arguments)
-    return _call(key, function, arguments)
+_checked = set()  # what this process need not check again
 
 
-def checkpoint_path(name, experiment, images, folder=CACHE / "trainings"):
-    """Return the file of a training: another one for other settings, images or code."""
-    key = fingerprint(experiment, images)
-    return Path(folder) / f"{re.sub(r'[^A-Za-z0-9.=]+', '-', name)}-{key}.checkpoint"
+def check_process(name, experiment, images, first):
+    """Raise SweepError if this process computes something else than the parent."""
+    key = name, first["first_step"].tobytes()
+    if key in _checked:
+        return
+    if not same_step(first_step(experiment, images), first, experiment.backend):
+        raise SweepError(
+            f"{name}: a worker process computes something else than this one. Was "
+            "tinyae, a module or a value in a module changed after it was imported? "
+            "Restart Python, and pass values as arguments."
+        )
+    _checked.add(key)
 
 
-def resume(experiment, path):
-    """Return the Training saved at `path`, or a new one."""
-    saved = checkpoint.load_or_none(path)
-    try:
-        if saved:
-            return Training(experiment).restore(saved)
-    except (KeyError, ValueError) as error:
-        print(f"{path}: {error}; starting over.")
-    return Training(experiment)
+def checkpoint_path(name, experiment, images_hash, folder):
+    """Return the file of a training: another one for other settings or images."""
+    settings = re.sub(r" at 0x[0-9a-fA-F]+", "", repr(experiment))
+    key = joblib.hash((images_hash, SOURCE, str(name), settings))
+    name = re.sub(r"[^A-Za-z0-9.=]+", "-", str(name))[:100]
+    return Path(folder) / f"{name}-{key}.checkpoint"
+
+
+def begin(name, experiment, images, saved):
+    """Return (Training, first step): what is saved, or a new one.
+
+    saved: a state with its first step, or None. The first step is {} if each run gives
+    other numbers.
+    """
+    first = first_step(experiment, images)
+    if saved:
+        try:
+            return kept(name, experiment, saved, first), first
+        except (KeyError, ValueError, TypeError) as error:
+            print(f"{name}: {error}; starting over.")
+    if not same_step(first, first_step(experiment, images), experiment.backend):
+        print(
+            f"{name}: each run gives other numbers, so it cannot be continued. Does "
+            "something draw from np.random? Use the rng that a corruption is given."
+        )
+        first = {}
+    return Training(experiment), first
+
+
+def kept(name, experiment, saved, first):
+    """Return the Training that is saved; raise ValueError if it is another one."""
+    if not same_step(saved, first, experiment.backend):
+        raise ValueError("what is saved was computed by other code")
+    training = Training(experiment).restore(saved)
+    if len(training.history) > experiment.epochs:
+        raise ValueError(f"what is saved has more than {experiment.epochs} epochs")
+    if saved["rounding"] != first["rounding"]:
+        print(f"{name}: begun on another machine; continues, but not bit for bit.")
+    return training
+
+
+# Processes
 
 
 @functools.cache  # once in each worker
@@ -168,8 +188,10 @@ def _pool(n_jobs, **how):
     return joblib.Parallel(n_jobs, return_as="generator_unordered", batch_size=1, **how)
 
 
-def _one_epoch(name, experiment, state, images):
+def _one_epoch(name, experiment, state, images, first):
     """Return the state one epoch later."""
+    if first:
+        check_process(name, experiment, images, first)
 
     def start():
         training = Training(experiment)
@@ -184,31 +206,41 @@ def _one_epoch(name, experiment, state, images):
 
 def progress(total, unit):
     """Return a progress bar; without a terminal it updates every ten seconds."""
-    pause = 0.1 if sys.stderr.isatty() else 10
+    pause = 0.1 if sys.stderr and sys.stderr.isatty() else 10
     return tqdm(
         total=total,
         unit=unit,
         mininterval=pause,
-        dynamic_ncols=True,
-        disable=not total,
+        disable=not total or not sys.stderr,
     )
 
 
-def train_all(experiments, images, folder=CACHE / "trainings", n_jobs=-1, fresh=False):
+def train_all(
+    experiments,
+    images,
+    folder=CACHE / "trainings",
+    n_jobs=-1,
+    fresh=False,
+    after_epoch=None,
+):
     """Train {name: Experiment}; yield (name, Training) as each is done.
 
-    images: (train_images, test_images), each (M, 28, 28), uint8. Lazy: training
-    proceeds only while the caller iterates. Every epoch is saved in `folder`, so the
-    sweep may be stopped at any time and continues from there. Neither that nor n_jobs,
-    the number of processes, changes a bit of the result. Inside
-    joblib.parallel_config(backend="dask") the epochs run on that cluster. fresh: train
-    again what is already saved.
+    images: (train_images, test_images), uint8. Lazy: training proceeds only while the
+    caller iterates. Every epoch is saved in `folder`, so the sweep may be stopped at
+    any time and continues from there. Neither that nor n_jobs, the number of processes,
+    changes a bit of the result. Inside joblib.parallel_config(backend="dask") the
+    epochs run on that cluster. fresh: train again what is saved. after_epoch: called
+    with (name, training) after each epoch, in this process.
+
+    A training is known by its name, its settings, the images, the source of tinyae and
+    the numbers of its first step. Raises SweepError if a process gets others.
     """
-    paths = {n: checkpoint_path(n, e, images, folder) for n, e in experiments.items()}
-    trainings = {
-        name: Training(e) if fresh else resume(e, paths[name])
-        for name, e in experiments.items()
-    }
+    images_hash = joblib.hash(images)
+    paths, trainings, first = {}, {}, {}
+    for name, experiment in experiments.items():
+        paths[name] = checkpoint_path(name, experiment, images_hash, folder)
+        saved = None if fresh else checkpoint.load_or_none(paths[name])
+        trainings[name], first[name] = begin(name, experiment, images, saved)
 
     def left(name):
         return experiments[name].epochs - len(trainings[name].history)
@@ -228,44 +260,32 @@ def train_all(experiments, images, folder=CACHE / "trainings", n_jobs=-1, fresh=
             jobs = {}
             for name in now:
                 state = trainings[name].history and trainings[name].state()
-                jobs[name] = name, experiments[name], state, images
+                jobs[name] = name, experiments[name], state, images, first[name]
             for name, state in pool(_each(_one_epoch, jobs)):
-                history = trainings[name].restore(state).history
-                checkpoint.save(paths[name], state)
-                text = f"{name} {len(history)}/{experiments[name].epochs}"
-                bar.set_description_str(
-                    f"{text} loss {history[-1][1]:.4f}", refresh=False
-                )
+                training = trainings[name].restore(state)
+                checkpoint.save(paths[name], state | first[name])
+                done = f"{name} {len(training.history)}/{experiments[name].epochs}"
+                text = f"{done} loss {training.history[-1][1]:.4f}"
+                bar.set_description_str(text, refresh=False)
                 bar.update()
+                if after_epoch:
+                    after_epoch(name, training)
 
 
-def missing(experiments, images):
-    """Return the names of the experiments that train_all would have to train."""
-    return [
-        name
-        for name, e in experiments.items()
-        if len(resume(e, checkpoint_path(name, e, images)).history) < e.epochs
-    ]
-
-
-def _measure(key, function, experiment, state, arguments):
+def _measure(function, experiment, state, arguments):
     training = Training(replace(experiment, backend="numpy")).restore(state)
-    return _call(key, function, (training, *arguments))
+    return function(training, *arguments)
 
 
 def measure(function, trainings, *arguments):
     """Return {name: function(training, *arguments)}, measured on all cores.
 
-    The models run on NumPy, whichever device trained them. Results come from disk if
-    they were computed before. function may use its arguments, and functions and
-    constants of the lesson.
+    The models run on NumPy, whichever device trained them.
     """
-    inputs = fingerprint(function, arguments)
-    jobs = {}
-    for name, training in trainings.items():
-        settings = training.experiment, training.state()
-        key = fingerprint(inputs, settings)
-        jobs[name] = key, function, *settings, arguments
+    jobs = {
+        name: (function, training.experiment, training.state(), arguments)
+        for name, training in trainings.items()
+    }
     found = {}
     pool = _pool(-1, max_nbytes=None)  # arrays as they are, not as mapped files
     with progress(len(jobs), "model") as bar:

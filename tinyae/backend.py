@@ -32,20 +32,6 @@ class BackendUnavailable(RuntimeError):
         return ": ".join(self.args)
 
 
-class HostGenerator:
-    """Random numbers drawn by NumPy and moved to the device.
-
-    For array libraries whose generators do not work like NumPy's.
-    """
-
-    def __init__(self, seed, from_numpy):
-        self._rng = np.random.default_rng(seed)
-        self._from_numpy = from_numpy
-
-    def random(self, size, dtype):
-        return self._from_numpy(self._rng.random(size, dtype=dtype_name(dtype)))
-
-
 @dataclass(frozen=True)
 class Backend:
     """One array library on one device.
@@ -54,8 +40,8 @@ class Backend:
     because they may compute something else (for np.matrix, * is the matrix product).
     device: a description. from_numpy, to_numpy: copy an array to the device and back.
     generator: a list of ints -> an object whose random(size, dtype) is uniform in [0,
-    1); without one, NumPy draws. device_keyword: whether functions that create arrays
-    accept device=, as the standard says.
+    1). device_keyword: whether functions that create arrays accept device=, as the
+    standard says.
     """
 
     name: str
@@ -64,7 +50,7 @@ class Backend:
     device: str
     from_numpy: Callable[[np.ndarray], Any]
     to_numpy: Callable[[Any], np.ndarray]
-    generator: Callable[[list], Any] | None = None
+    generator: Callable[[list], Any]
     device_keyword: bool = True
 
     def __reduce__(self):  # a library cannot be pickled or copied: find it by its name
@@ -78,10 +64,7 @@ class Backend:
         The same three give the same stream on the same backend and, for CuPy, on the
         same model of GPU. NumPy's and CuPy's streams differ.
         """
-        words = [seed, epoch, *purpose.encode()]
-        if self.generator is None:
-            return HostGenerator(words, self.from_numpy)
-        return self.generator(words)
+        return self.generator([seed, epoch, *purpose.encode()])
 
 
 _backends = {}
@@ -112,9 +95,8 @@ def _reason(error):
     CuPy's own message for a broken installation begins with a line of "=", and the
     useful words are those of the error that caused it.
     """
-    error = error.__cause__ or error
-    lines = [line.strip() for line in str(error).splitlines() if line.strip("= ")]
-    return lines[0] if lines else type(error).__name__
+    text = str(error.__cause__ or error).strip("=\n ") or type(error).__name__
+    return text.splitlines()[0]
 
 
 def _cupy():
@@ -126,17 +108,11 @@ def _cupy():
         if isinstance(error, ModuleNotFoundError) and error.name == "cupy":
             reason = "CuPy is not installed"
         raise BackendUnavailable(reason, INSTALL) from error
-    missing = {"astype", "concat", "permute_dims", "cumulative_sum"} - set(dir(cupy))
-    if missing:
-        raise BackendUnavailable(
-            f"CuPy {cupy.__version__} is too old, it lacks "
-            f"{', '.join(sorted(missing))}; {CUPY} or newer is needed",
-            INSTALL,
-        )
     try:  # a device counts only if it can do what a training does
         device = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)
         x = cupy.random.default_rng([1, 2]).random((4, 4), dtype=cupy.float32)
-        cupy.argsort(cupy.sum(x @ x, axis=0))[0].item()
+        x = cupy.astype(cupy.concat([x @ x]), cupy.float64)  # new in CuPy 14.0
+        cupy.argsort(cupy.cumulative_sum(x, axis=0)[0, :])[0].item()  # new in 14.2
     except Exception as error:  # no driver, no device, no compiler, no cuBLAS, ...
         raise BackendUnavailable(
             f"CuPy {cupy.__version__} is installed but cannot use a CUDA device "

@@ -4,7 +4,8 @@ Every message names the argument, what was given and what was expected. A wrong 
 thing raises TypeError, a wrong value or shape ValueError.
 """
 
-from math import inf, prod
+from collections.abc import Iterable
+from math import inf
 from numbers import Integral, Real
 from sys import float_info
 
@@ -21,36 +22,36 @@ def expect(holds, error, name, got, expected):
         raise error(f"{name}: got {got}, expected {expected}")
 
 
-def integer(name, value, at_least, at_most=LARGEST):
-    """Return `value` as an int between `at_least` and `at_most`."""
+def integer(name, value, at_least=1):
+    """Return `value` as an int between `at_least` and LARGEST."""
     if not isinstance(value, Integral) or isinstance(value, bool):
         raise TypeError(f"{name}: got {value!r}, expected an integer")
-    if not at_least <= value <= at_most:
+    if not at_least <= value <= LARGEST:
         raise ValueError(
-            f"{name}: got {value}, expected an integer from {at_least} to {at_most}"
+            f"{name}: got {value}, expected an integer from {at_least} to {LARGEST}"
         )
     return int(value)
 
 
-def number(name, value, low, high=inf, low_open=False, high_open=False):
+def number(name, value, low=-inf, high=inf, low_open=False, high_open=False):
     """Return `value` as a finite float in [low, high].
 
     low_open, high_open: whether that bound itself is excluded.
     """
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f"{name}: got {value!r}, expected a number")
-    if isinstance(value, np.generic):
-        value = value.item()
     above = low < value if low_open else low <= value  # False for NaN
     below = value < high if high_open else value <= high
     finite = abs(value) <= float_info.max  # isfinite fails for an int of 400 digits
-    expected = "a finite number"
-    if low > -inf:
-        expected += f" {'>' if low_open else '>='} {low}"
-    if high < inf:
-        expected += f" and {'<' if high_open else '<='} {high}"
-    expect(above and below and finite, ValueError, name, value, expected)
+    if not (above and below and finite):
+        interval = f"{'(' if low_open else '['}{low}, {high}{')' if high_open else ']'}"
+        raise ValueError(f"{name}: got {value}, expected a finite number in {interval}")
     return float(value)
+
+
+def fraction(name, value):
+    """Return `value` as a float in [0, 1)."""
+    return number(name, value, 0, 1, high_open=True)
 
 
 def several(name, value, length, form, check, **limits):
@@ -58,14 +59,12 @@ def several(name, value, length, form, check, **limits):
 
     form: what is expected, in words, such as "(low, high)".
     """
-    if not isinstance(value, (tuple, list)):
-        raise TypeError(f"{name}: got {value!r}, expected {form}")
-    if len(value) != length:
+    if not isinstance(value, (tuple, list)) or len(value) != length:
         raise ValueError(f"{name}: got {value!r}, expected {form}")
     return tuple(check(name, one, **limits) for one in value)
 
 
-def pair(name, value, at_least):
+def pair(name, value, at_least=1):
     """Return `value`, an int or a pair (height, width), as a pair of ints."""
     both = value if isinstance(value, (tuple, list)) else (value, value)
     form = "an integer or a pair (height, width)"
@@ -88,20 +87,80 @@ def dtype(value):
     return name
 
 
-def generator(seed):
-    """Return a NumPy Generator made from a seed, or the Generator that was given."""
-    if not isinstance(seed, np.random.Generator | None):
-        seed = integer("seed", seed, 0, at_most=2**64 - 1)
-    return np.random.default_rng(seed)
+def state(given, named):
+    """Return `given`, {name: array}, as NumPy arrays that fit {name: Parameter}.
 
-
-def volume(name, shape):
-    """Check that an array of `shape` could be held in memory: at most 2^28 numbers."""
-    if prod(shape) > 2**28:
+    Names and shapes must be the same; dtypes are converted. PyTorch's
+    num_batches_tracked is left out.
+    """
+    if not hasattr(given, "items"):
+        raise TypeError(f"state: got {given!r}, expected a dict {{name: NumPy array}}")
+    arrays = {
+        name: np.asarray(values)
+        for name, values in given.items()
+        if not str(name).endswith("num_batches_tracked")
+    }
+    if arrays.keys() != named.keys():
         raise ValueError(
-            f"{name}: got shape {shape}, expected at most 2^28 numbers: use fewer "
-            "channels or features"
+            f"state: missing {[n for n in named if n not in arrays]}, unknown "
+            f"{[n for n in arrays if n not in named]}; expected the names of "
+            "state_dict()"
         )
+    for name, p in named.items():
+        shape = tuple(p.data.shape)
+        if arrays[name].shape != shape or arrays[name].dtype.kind != "f":
+            raise ValueError(
+                f"state[{name!r}]: got shape {arrays[name].shape} and dtype "
+                f"{arrays[name].dtype}, expected floats of shape {shape}"
+            )
+        arrays[name] = arrays[name].astype(dtype_name(p.data.dtype))
+    return arrays
+
+
+def gradients(parameters):
+    """Check that each parameter has a gradient, of its own shape and dtype."""
+    for number, p in enumerate(parameters):
+        if p.grad is None:
+            raise ValueError("step before backward: a parameter has no gradient")
+        shape = tuple(p.data.shape)
+        name = f"parameters[{number}].grad (parameter of shape {shape})"
+        array(name, p.grad, shape, like=p.data)
+
+
+def layers(named, Layer):
+    """Return `named`, {name: layer}: at least one, each a Layer; names have no dot."""
+    if not named:
+        raise ValueError("layers: got none, expected at least one")
+    for name, layer in named.items():
+        if not isinstance(layer, Layer):
+            raise TypeError(f"layers: got {layer!r} at {name!r}, expected a Layer")
+        if not isinstance(name, str) or not name or "." in name:
+            raise ValueError(
+                f"layers: got the name {name!r}, expected a string without a dot"
+            )
+    return named
+
+
+def no_hidden(attributes, kinds):
+    """Check that none of {name: value} is a list, tuple or dict of `kinds`."""
+    for name, value in attributes.items():
+        items = value.values() if isinstance(value, dict) else value
+        listed = isinstance(value, (list, tuple, dict))
+        if listed and any(isinstance(item, kinds) for item in items):
+            raise TypeError(
+                f"{name}: got layers or Parameters in a {type(value).__name__}, where "
+                "they are not found; put layers in a Sequential"
+            )
+
+
+def parameters(value):
+    """Return `value` as a list of Parameters, all of one dtype and on one backend."""
+    value = list(value) if isinstance(value, Iterable) else []
+    if not value or not all(hasattr(p, "grad") for p in value):
+        raise TypeError(f"parameters: got {value}, expected a layer's parameters()")
+    for p in value:
+        array("parameters", p.data, like=value[0].data)
+    return [p for _, p in distinct(enumerate(value), "parameters")]
 
 
 def distinct(named, argument="layers"):
@@ -130,18 +189,15 @@ def array(name, x, dims=None, like=None):
         if x.dtype not in (backend.xp.float32, backend.xp.float64):
             raise TypeError(f"{name}: got dtype {x.dtype}, expected float32 or float64")
     else:
-        other, dtype = (
-            like if isinstance(like, tuple) else (backend_of(like), like.dtype)
-        )
-        if backend is not other:
+        wanted = like if isinstance(like, tuple) else (backend_of(like), like.dtype)
+        if (backend, x.dtype) != wanted:
             raise TypeError(
-                f"{name}: got a {backend.name} array, expected a {other.name} array; "
-                "move the model with model.to(...) or the data with Backend.from_numpy"
+                f"{name}: got {x.dtype} on {backend.name}, expected {wanted[1]} on "
+                f"{wanted[0].name}; move the model with model.to(...) or the data with "
+                "Backend.from_numpy"
             )
-        if x.dtype != dtype:
-            raise TypeError(f"{name}: got dtype {x.dtype}, expected {dtype}")
     shape = tuple(x.shape)
-    dims = ("...",) * len(shape) if dims is None else dims
+    dims = shape if dims is None else dims
     fits = len(shape) == len(dims) and all(
         got > 0 and (isinstance(want, str) or got == want)
         for got, want in zip(shape, dims, strict=False)

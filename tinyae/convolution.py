@@ -46,12 +46,26 @@ class _Convolution(Layer):
     kernel_size, stride, padding: an int, or a pair (height, width).
     """
 
-    def __init__(self, in_channels, out_channels, kernel_size, stride, padding):
-        self.in_channels = checks.integer("in_channels", in_channels, at_least=1)
-        self.out_channels = checks.integer("out_channels", out_channels, at_least=1)
-        self.kernel_size = checks.pair("kernel_size", kernel_size, at_least=1)
-        self.stride = checks.pair("stride", stride, at_least=1)
+    def __init__(
+        self,
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride=1,
+        padding=0,
+        *,
+        dtype="float32",
+        seed=None,
+    ):
+        self.in_channels = checks.integer("in_channels", in_channels)
+        self.out_channels = checks.integer("out_channels", out_channels)
+        self.kernel_size = checks.pair("kernel_size", kernel_size)
+        self.stride = checks.pair("stride", stride)
         self.padding = checks.pair("padding", padding, at_least=0)
+        shape = (*self.small_and_large(), *self.kernel_size)
+        self.weight, self.bias = uniform_parameters(
+            shape, self.out_channels, dtype, seed
+        )
 
     def geometry(self):
         return self.kernel_size, self.stride, self.padding
@@ -79,20 +93,9 @@ class Conv2d(_Convolution):
     padded image.
     """
 
-    def __init__(
-        self,
-        in_channels,
-        out_channels,
-        kernel_size,
-        stride=1,
-        padding=0,
-        *,
-        dtype="float32",
-        seed=None,
-    ):
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding)
-        shape = (self.out_channels, self.in_channels, *self.kernel_size)
-        self.weight, self.bias = uniform_parameters(shape, shape[0], dtype, seed)
+    def small_and_large(self):
+        """Return the channels of the small and of the large image."""
+        return self.out_channels, self.in_channels
 
     def forward(self, x):
         checks.array("x", x, (self.in_channels, "H", "W", "N"), like=self.weight.data)
@@ -132,15 +135,14 @@ class ConvTranspose2d(_Convolution):
         stride=1,
         padding=0,
         output_padding=0,
-        *,
-        dtype="float32",
-        seed=None,
+        **how,
     ):
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding)
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, **how)
         self.output_padding = checks.pair("output_padding", output_padding, at_least=0)
         checks.less("output_padding", self.output_padding, "stride", self.stride)
-        shape = (self.in_channels, self.out_channels, *self.kernel_size)
-        self.weight, self.bias = uniform_parameters(shape, shape[1], dtype, seed)
+
+    def small_and_large(self):
+        return self.in_channels, self.out_channels
 
     def forward(self, x):
         checks.array("x", x, (self.in_channels, "H", "W", "N"), like=self.weight.data)
@@ -163,8 +165,6 @@ class ConvTranspose2d(_Convolution):
 
 
 CHECKS = [
-    (Conv2d(3, 7, 3, 2, 1, seed=1), (3, 4, 5, 6)),
-    (Conv2d(3, 7, (4, 3), (3, 2), (2, 0), seed=1), (3, 4, 5, 6)),
-    (ConvTranspose2d(3, 2, 3, 2, 1, (0, 1), seed=1), (3, 4, 5, 6)),
-    (ConvTranspose2d(3, 2, (4, 3), (3, 2), (2, 0), (0, 1), seed=1), (3, 4, 5, 6)),
+    (Conv2d(3, 7, (4, 3), (3, 2), (2, 1), seed=1), (3, 4, 5, 6)),
+    (ConvTranspose2d(3, 2, (4, 3), (3, 2), (2, 1), (0, 1), seed=1), (3, 4, 5, 6)),
 ]

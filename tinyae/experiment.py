@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from math import inf
 from typing import Any
 
 import numpy as np
@@ -63,13 +62,14 @@ class Experiment:
             _check_call("corruption", self.corruption, form, 0, 0)
         form = "(low, high) with low < high"
         low, high = checks.several(
-            "pixel_range", self.pixel_range, 2, form, checks.number, low=-inf
+            "pixel_range", self.pixel_range, 2, form, checks.number
         )
-        checks.expect(low < high, ValueError, "pixel_range", self.pixel_range, form)
+        if low >= high:
+            raise ValueError(f"pixel_range: got {self.pixel_range}, expected {form}")
         if hasattr(self.corruption, "check_range"):
             self.corruption.check_range((low, high))
-        checks.integer("epochs", self.epochs, at_least=1)
-        checks.integer("batch_size", self.batch_size, at_least=1)
+        checks.integer("epochs", self.epochs)
+        checks.integer("batch_size", self.batch_size)
         checks.integer("seed", self.seed, at_least=0)
         checks.number("lr_decay", self.lr_decay, 0, 1)
 
@@ -87,10 +87,12 @@ def _check_call(name, function, form, *arguments, **options):
 def check_pixels(name, pixels):
     """Raise TypeError unless `pixels` are uint8, (M, H, W) or (M, C, H, W)."""
     kind = dtype_name(getattr(pixels, "dtype", type(pixels)))
-    shape = tuple(np.shape(pixels))
-    right = kind == "uint8" and len(shape) in (3, 4) and 0 not in shape
-    form = "uint8 images (M, H, W) or (M, C, H, W), no axis empty"
-    checks.expect(right, TypeError, name, f"{kind} {shape}", form)
+    shape = np.shape(pixels)
+    if kind != "uint8" or len(shape) not in (3, 4) or 0 in shape:
+        raise TypeError(
+            f"{name}: got {kind} {shape}, expected uint8 images (M, H, W) or (M, C, H, "
+            "W), no axis empty"
+        )
 
 
 def to_range(pixels, pixel_range):

@@ -23,12 +23,11 @@ library that made x: NumPy, or CuPy on a GPU (backend.py).
 """
 
 from math import prod
-from textwrap import indent
 
 import numpy as np
 
 from . import checks
-from .backend import backend_of, dtype_name, get_backend, to_numpy
+from .backend import backend_of, get_backend, to_numpy
 
 
 class Parameter:
@@ -53,27 +52,11 @@ def uniform_parameters(shape, bias_size, dtype, seed):
     that sum independent of the width of the layer.
     """
     dtype = checks.dtype(dtype)
-    rng = checks.generator(seed)
-    checks.volume("weight", shape)
+    rng = np.random.default_rng(seed)
     bound = prod(shape[1:]) ** -0.5
     weight = rng.uniform(-bound, bound, shape).astype(dtype)
     bias = rng.uniform(-bound, bound, bias_size).astype(dtype)
     return Parameter(weight), Parameter(bias)
-
-
-def children_among(attributes):
-    """Return (name, value) for each attribute that is a Parameter or a Layer.
-
-    Raises TypeError for a list, tuple or dict of them.
-    """
-    kinds = (Parameter, Layer)
-    for name, value in attributes.items():
-        inside = value.values() if isinstance(value, dict) else value
-        if isinstance(value, (list, tuple, dict)):
-            hidden = any(isinstance(item, kinds) for item in inside)
-            form = "no layers or Parameters inside; put layers in a Sequential"
-            checks.expect(not hidden, TypeError, name, type(value).__name__, form)
-    return [(name, v) for name, v in attributes.items() if isinstance(v, kinds)]
 
 
 class Layer:
@@ -89,15 +72,6 @@ class Layer:
     def __call__(self, x):
         """Return self.forward(x)."""
         return self.forward(x)
-
-    def __repr__(self):
-        parts = [
-            f"{name}={v}" for name, v in vars(self).items() if type(v) in (int, tuple)
-        ]
-        layers = [f"{n}: {c!r}" for n, c in self.children() if isinstance(c, Layer)]
-        if layers:
-            parts = ["\n" + indent("\n".join(parts + layers), "    ") + "\n"]
-        return f"{type(self).__name__}({', '.join(parts)})"
 
     def save_for_backward(self, y, *arrays):
         """Save `arrays`, and what dy must look like; return y."""
@@ -122,7 +96,11 @@ class Layer:
 
         Raises TypeError if a list, tuple or dict holds some: they would not be trained.
         """
-        return children_among(vars(self))
+        kinds = (Parameter, Layer)
+        checks.no_hidden(vars(self), kinds)
+        return [
+            (n, child) for n, child in vars(self).items() if isinstance(child, kinds)
+        ]
 
     def _inside(self):
         """Yield (dotted name, Parameter or Layer) for all children, at every depth."""
@@ -159,27 +137,9 @@ class Layer:
         PyTorch's num_batches_tracked is ignored. Raises TypeError or ValueError, before
         anything is changed, if a name is missing or unknown or an array does not fit.
         """
-        form = "a dict {name: NumPy array}"
-        checks.expect(hasattr(state, "items"), TypeError, "state", repr(state), form)
-        given = {
-            n: a for n, a in state.items() if not str(n).endswith("num_batches_tracked")
-        }
-        wanted = dict(self.named_parameters())
-        if given.keys() != wanted.keys():
-            raise ValueError(
-                f"state: missing {[n for n in wanted if n not in given]}, unknown to "
-                f"this {type(self).__name__} {[n for n in given if n not in wanted]}; "
-                "expected the names of its state_dict()"
-            )
-        arrays = {name: np.asarray(given[name]) for name in wanted}
-        for name, a in arrays.items():
-            shape = tuple(wanted[name].data.shape)
-            fits = a.shape == shape and a.dtype.kind == "f"
-            got = f"shape {a.shape} and dtype {a.dtype}"
-            form = f"floats of shape {shape}"
-            checks.expect(fits, ValueError, f"state[{name!r}]", got, form)
-        for name, p in wanted.items():
-            values = arrays[name].astype(dtype_name(p.data.dtype))
+        named = dict(self.named_parameters())
+        for name, values in checks.state(state, named).items():
+            p = named[name]
             p.data = backend_of(p.data).from_numpy(values)
 
     def to(self, backend):
@@ -196,8 +156,8 @@ class Layer:
         Batch norm is the only layer here that behaves differently in the two modes.
         Raises ValueError if mode is not True or False.
         """
-        plain = isinstance(mode, bool)
-        checks.expect(plain, ValueError, "mode", repr(mode), "True or False")
+        if not isinstance(mode, bool):
+            raise ValueError(f"mode: got {mode!r}, expected True or False")
         self.training = mode
         for _, child in self.children():
             if isinstance(child, Layer):

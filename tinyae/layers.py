@@ -28,8 +28,8 @@ class Linear(Layer):
     """
 
     def __init__(self, in_features, out_features, *, dtype="float32", seed=None):
-        self.in_features = checks.integer("in_features", in_features, at_least=1)
-        self.out_features = checks.integer("out_features", out_features, at_least=1)
+        self.in_features = checks.integer("in_features", in_features)
+        self.out_features = checks.integer("out_features", out_features)
         shape = (self.out_features, self.in_features)
         self.weight, self.bias = uniform_parameters(shape, shape[0], dtype, seed)
 
@@ -111,12 +111,7 @@ class Unflatten(Flatten):
 
     def __init__(self, unflattened_size):
         self.unflattened_size = checks.several(
-            "unflattened_size",
-            unflattened_size,
-            3,
-            "(C, H, W)",
-            checks.integer,
-            at_least=1,
+            "unflattened_size", unflattened_size, 3, "(C, H, W)", checks.integer
         )
 
     def forward(self, x):
@@ -127,10 +122,11 @@ class Unflatten(Flatten):
 
 
 # What `python -m tinyae.gradcheck` and the tests check: (layer, shape of an input).
+SHAPE = (3, 4, 5, 6)
 CHECKS = [
     (Linear(5, 3, seed=1), (5, 4)),
-    (ReLU(), (3, 4, 5, 6)),
-    (Sigmoid(), (3, 4, 5, 6)),
-    (Flatten(), (3, 4, 5, 6)),
+    (ReLU(), SHAPE),
+    (Sigmoid(), SHAPE),
+    (Flatten(), SHAPE),
     (Unflatten((2, 3, 4)), (24, 5)),
 ]

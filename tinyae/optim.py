@@ -15,13 +15,12 @@ simplify a layer that batch norm follows, because batch norm undoes any scale; t
 smaller weights only mean larger steps.
 """
 
-from collections.abc import Iterable
 from math import prod
 
 import numpy as np
 
 from . import checks
-from .backend import backend_of, namespace, to_numpy, zeros
+from .backend import backend_of, namespace, to_numpy
 
 
 class Optimizer:
@@ -38,18 +37,17 @@ class Optimizer:
     memory = ()
 
     def __init__(self, parameters, lr=1e-3, weight_decay=0):
-        self.parameters = list(parameters) if isinstance(parameters, Iterable) else []
-        form = "a layer's parameters(), at least one"
-        right = self.parameters and all(hasattr(p, "grad") for p in self.parameters)
-        checks.expect(right, TypeError, "parameters", repr(parameters), form)
-        for _, p in checks.distinct(enumerate(self.parameters), "parameters"):
-            checks.array("parameters", p.data, like=self.parameters[0].data)
+        self.parameters = checks.parameters(parameters)
         self.lr = checks.number("lr", lr, 0)
         self.weight_decay = checks.number("weight_decay", weight_decay, 0)
         self.t = 0
-        size = sum(prod(p.data.shape) for p in self.parameters)
         for name in self.memory:
-            setattr(self, name, zeros((size,), like=self.parameters[0].data))
+            setattr(self, name, 0 * self._vector("data"))
+
+    def _vector(self, which):
+        """Return the "data" or the "grad" of all parameters, laid end to end."""
+        xp = namespace(self.parameters[0].data)
+        return xp.concat([getattr(p, which) for p in self.parameters], axis=None)
 
     def step(self):
         """Change every parameter once, by the gradients of the latest backward.
@@ -57,50 +55,39 @@ class Optimizer:
         Raises ValueError before the first backward, and ValueError or TypeError if a
         gradient does not have the shape and dtype of its parameter.
         """
-        self._check_gradients()
-        xp = namespace(self.parameters[0].data)
-        theta = xp.concat([p.data for p in self.parameters], axis=None)  # flattened
-        g = xp.concat([p.grad for p in self.parameters], axis=None)
+        checks.gradients(self.parameters)
+        theta = self._vector("data")
+        g = self._vector("grad")
         g += self.weight_decay * theta
         self.t += 1
         theta -= self.change(g)
+        xp = namespace(theta)
         start = 0
         for p in self.parameters:
             size = prod(p.data.shape)
             p.data = xp.reshape(theta[start : start + size], p.data.shape)
             start += size
 
-    def _check_gradients(self):
-        kind = type(self).__name__
-        for number, p in enumerate(self.parameters):
-            shape = tuple(p.data.shape)
-            name = f"parameters[{number}].grad (parameter of shape {shape})"
-            if p.grad is None:
-                raise ValueError(f"{name}: got none, call backward before {kind}.step")
-            checks.array(name, p.grad, shape, like=p.data)
-        for name in self.memory:  # a model that was moved left them behind
-            like = self.parameters[0].data
-            checks.array(f"{kind}.{name}", getattr(self, name), ("size",), like=like)
-
     def state_dict(self):
-        """Return {name: NumPy array} of what the next step needs, as copies."""
+        """Return {name: NumPy array} of what the next step needs, as copies.
+
+        lr is not part of it.
+        """
         vectors = {name: to_numpy(getattr(self, name)) for name in self.memory}
-        return {"t": np.array(self.t, "int64")} | vectors
+        return {"t": np.array(self.t)} | vectors
 
     def load_state_dict(self, state):
-        """Continue from a state_dict(). lr is not part of it.
+        """Continue from a state_dict().
 
-        Raises ValueError if names or shapes are not those of this optimiser.
+        Raises ValueError if the names or shapes are not those of this optimiser.
         """
-        own = self.state_dict()
-        found = {name: np.shape(array) for name, array in state.items()}
-        wanted = {name: array.shape for name, array in own.items()}
-        checks.expect(found == wanted, ValueError, "state", found, wanted)
+        wanted = {"t", *self.memory}
+        if state.keys() != wanted:
+            raise ValueError(f"state: got {set(state)}, expected {wanted}")
         self.t = int(state["t"])
-        device = backend_of(self.parameters[0].data)
         for name in self.memory:
-            vector = np.asarray(state[name]).astype(own[name].dtype)
-            setattr(self, name, device.from_numpy(vector))
+            vector = getattr(self, name)
+            vector[...] = backend_of(vector).from_numpy(state[name])
 
 
 class SGD(Optimizer):
@@ -118,7 +105,7 @@ class SGD(Optimizer):
 
     def __init__(self, parameters, lr=1e-3, momentum=0, weight_decay=0):
         super().__init__(parameters, lr, weight_decay)
-        self.momentum = checks.number("momentum", momentum, 0, 1, high_open=True)
+        self.momentum = checks.fraction("momentum", momentum)
 
     def change(self, g):
         self.v = self.momentum * self.v + g
@@ -150,9 +137,8 @@ class Adam(Optimizer):
         self, parameters, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0
     ):
         super().__init__(parameters, lr, weight_decay)
-        limits = {"low": 0, "high": 1, "high_open": True}
-        form = "(beta1, beta2)"
-        self.betas = checks.several("betas", betas, 2, form, checks.number, **limits)
+        form = "(beta1, beta2), both less than 1"
+        self.betas = checks.several("betas", betas, 2, form, checks.fraction)
         self.eps = checks.number("eps", eps, 0)
 
     def change(self, g):

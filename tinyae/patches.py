@@ -23,7 +23,6 @@ of the kernel; sh and sw are the strides, ph and pw the padding.
 
 from functools import cache
 
-from . import checks
 from .backend import namespace, zeros
 
 
@@ -33,8 +32,11 @@ def conv_size(size, kernel, stride, padding):
     Raises ValueError if it takes none.
     """
     positions = (size + 2 * padding - kernel) // stride + 1
-    room = f"at most {size + 2 * padding}: {size} pixels + 2 * padding {padding}"
-    checks.expect(positions > 0, ValueError, "kernel_size", kernel, room)
+    if positions < 1:
+        raise ValueError(
+            f"kernel_size: got {kernel}, expected at most {size + 2 * padding}: "
+            f"{size} pixels + 2 * padding {padding}"
+        )
     return positions
 
 
@@ -45,8 +47,10 @@ def transposed_size(size, kernel, stride, padding, output_padding):
     one. Raises ValueError if no pixel is left.
     """
     pixels = (size - 1) * stride - 2 * padding + kernel + output_padding
-    less = f"less: an output of {pixels} pixels would remain"
-    checks.expect(pixels > 0, ValueError, "padding", padding, less)
+    if pixels < 1:
+        raise ValueError(
+            f"padding: got {padding}, expected less: {pixels} pixels would be left"
+        )
     return pixels
 
 
@@ -55,17 +59,14 @@ def _along(size, kernel, stride, padding):
 
     Position a reads pixel a*stride + offset - padding, which must lie in [0, size).
     """
+    positions = range(conv_size(size, kernel, stride, padding))
     for offset in range(kernel):
-        # the smallest a whose pixel is >= 0: a division that rounds up
-        first = max(0, -((offset - padding) // stride))
-        last = min(
-            conv_size(size, kernel, stride, padding) - 1,
-            (size - 1 + padding - offset) // stride,
-        )
-        if first <= last:
-            start = first * stride + offset - padding
-            stop = start + (last - first) * stride + 1
-            yield offset, slice(first, last + 1), slice(start, stop, stride)
+        pixels = [a * stride + offset - padding for a in positions]
+        inside = [a for a in positions if 0 <= pixels[a] < size]
+        if inside:
+            first, last = inside[0], inside[-1]
+            pixels = slice(pixels[first], pixels[last] + 1, stride)
+            yield offset, slice(first, last + 1), pixels
 
 
 @cache  # the same for every batch

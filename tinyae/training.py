@@ -14,6 +14,11 @@ from .backend import get_backend, to_numpy
 from .experiment import batches, check_pixels, to_range
 from .layer import Layer
 
+CONTRACT = {  # what the loss and the optimiser must have
+    "loss": ("forward", "backward"),
+    "optimizer": ("lr", "step", "state_dict", "load_state_dict"),
+}
+
 
 class TrainingDiverged(ArithmeticError):
     """A loss became infinite or not a number."""
@@ -37,7 +42,14 @@ class Training:
         np.empty(2**25 - 2**16, "uint8")
         self.experiment = experiment
         self.backend, _ = get_backend(experiment.backend)
-        self.model = _new_model(experiment).to(self.backend.name)
+        self.model, other = (experiment.model(seed=experiment.seed) for _ in range(2))
+        if not isinstance(self.model, Layer):
+            raise TypeError(f"model: got {self.model!r}, expected a Layer")
+        if set(self.model.parameters()) & set(other.parameters()):
+            raise ValueError(
+                "model: got the same Parameters twice, expected new ones from each call"
+            )
+        self.model.to(self.backend.name)
         self.loss = experiment.loss()
         self.optimizer = experiment.optimizer(self.model.parameters())
         self.history = []
@@ -54,13 +66,12 @@ class Training:
         """
         check_pixels("train_images", train_images)
         check_pixels("test_images", test_images)
-        if epochs is not None:
-            checks.integer("epochs", epochs, at_least=0)
+        most = self.experiment.epochs
+        epochs = most if epochs is None else checks.integer("epochs", epochs, 0)
         train = self.backend.from_numpy(train_images)
         test = self.backend.from_numpy(test_images)
         self.check_parts(train)
-        left = range(len(self.history) + 1, self.experiment.epochs + 1)
-        for epoch in left[:epochs]:
+        for epoch in range(len(self.history) + 1, most + 1)[:epochs]:
             losses = self.train_epoch(train, epoch), self.test_epoch(test, epoch)
             if not np.isfinite(losses).all():
                 raise TrainingDiverged(
@@ -76,19 +87,19 @@ class Training:
         pixels: (M, H, W) or (M, C, H, W), uint8, on the device. Two of the images go
         through model and loss, in evaluation mode.
         """
-        _check_methods("loss", self.loss, "forward", "backward")
-        methods = ("lr", "step", "state_dict", "load_state_dict")
-        _check_methods("optimizer", self.optimizer, *methods)
-        checks.number("optimizer.lr", self.optimizer.lr, 0)
+        for name, wanted in CONTRACT.items():
+            part = getattr(self, name)
+            if not all(hasattr(part, attribute) for attribute in wanted):
+                form = ", ".join(wanted)
+                raise TypeError(f"{name}: got {part!r}, expected an object with {form}")
         x = to_range(pixels[:2, ...], self.experiment.pixel_range)
         with evaluation(self.model):
             y = self.model.forward(x)
         checks.array("model", y, tuple(x.shape), like=x)
         loss = self.loss.forward(y, x)
-        shape = getattr(loss, "shape", None)
-        scalar = shape is not None and tuple(shape) == ()
-        checks.expect(scalar, TypeError, "loss", repr(loss), "a 0-d array")
-        checks.array("loss.backward()", self.loss.backward(), tuple(y.shape), like=y)
+        if getattr(loss, "shape", None) != ():
+            got = f"{type(loss).__name__} of shape {np.shape(loss)}"
+            raise TypeError(f"loss: got {got}, expected a 0-d array")
 
     def train_epoch(self, pixels, epoch):
         """Train on all pixels, uint8, on the device, once; return the mean loss."""
@@ -98,7 +109,8 @@ class Training:
 
     def test_epoch(self, pixels, epoch):
         """Return the mean loss on pixels, uint8, on the device, without learning."""
-        return self._mean(self.test_step, self.test_batches(pixels, epoch))
+        rng = self._rng(epoch, "test")
+        return self._mean(self.test_step, batches(pixels, self.experiment, rng))
 
     def train_step(self, x, target):
         """Take one step downhill on one batch; return its loss, a 0-d array."""
@@ -115,10 +127,8 @@ class Training:
 
     def _mean(self, step, batches):
         """Return the mean loss over all images, from the mean losses of the batches."""
-        losses, sizes = [], []
-        for x, target in batches:
-            losses.append(step(x, target))
-            sizes.append(x.shape[0])
+        results = [(step(x, target), x.shape[0]) for x, target in batches]
+        losses, sizes = zip(*results, strict=True)
         values = to_numpy(self.backend.xp.stack(losses)).astype("float64")
         return float(np.average(values, weights=sizes))
 
@@ -131,10 +141,6 @@ class Training:
         keys = self._rng(epoch, "shuffle").random((pixels.shape[0],), dtype=xp.float64)
         rng = self._rng(epoch, "train")
         return batches(pixels, self.experiment, rng, xp.argsort(keys))
-
-    def test_batches(self, pixels, epoch):
-        """Return the batches of the test images, in order."""
-        return batches(pixels, self.experiment, self._rng(epoch, "test"))
 
     def _rng(self, epoch, purpose):
         return self.backend.rng(self.experiment.seed, epoch, purpose)
@@ -163,10 +169,10 @@ class Training:
         """
         if not self.history:
             raise ValueError("state: got no finished epoch, expected at least one")
-        arrays = {"history": np.array(self.history, "float64")}
-        arrays["lr"] = np.array(self.optimizer.lr, "float64")
-        for prefix, part in {"model": self.model, "optimizer": self.optimizer}.items():
-            arrays |= {f"{prefix}.{n}": a for n, a in part.state_dict().items()}
+        arrays = {"history": np.array(self.history), "lr": np.array(self.optimizer.lr)}
+        for part in ("model", "optimizer"):
+            values = getattr(self, part).state_dict()
+            arrays |= {f"{part}.{name}": array for name, array in values.items()}
         return arrays
 
     def restore(self, state):
@@ -174,46 +180,23 @@ class Training:
 
         Raises ValueError or KeyError if an array is missing or does not fit.
         """
-        history, lr = state["history"], state["lr"]
-        for prefix, part in {
-            "model.": self.model,
-            "optimizer.": self.optimizer,
-        }.items():
-            names = [name for name in state if name.startswith(prefix)]
-            part.load_state_dict({n.removeprefix(prefix): state[n] for n in names})
-        self.optimizer.lr = float(lr)
-        self.history = [tuple(row) for row in history.tolist()]
+        for part in ("model", "optimizer"):
+            names = [name for name in state if name.startswith(f"{part}.")]
+            values = {name[len(part) + 1 :]: state[name] for name in names}
+            getattr(self, part).load_state_dict(values)
+        self.optimizer.lr = float(state["lr"])
+        self.history = [tuple(row) for row in state["history"].tolist()]
         return self
-
-
-def _new_model(experiment):
-    """Return experiment.model(seed), and make sure that it is a new one."""
-    models = [experiment.model(seed=experiment.seed) for _ in range(2)]
-    form = "a Layer"
-    checks.expect(
-        isinstance(models[0], Layer), TypeError, "model", repr(models[0]), form
-    )
-    shared = set(models[0].parameters()) & set(models[1].parameters())
-    got = "a function that returns the same Parameters each time"
-    checks.expect(not shared, ValueError, "model", got, "new ones each time")
-    return models[0]
-
-
-def _check_methods(name, part, *wanted):
-    missing = [method for method in wanted if not hasattr(part, method)]
-    got = f"{part!r}, which has no {', '.join(missing)}"
-    form = f"an object with {', '.join(wanted)}"
-    checks.expect(not missing, TypeError, name, got, form)
 
 
 @contextmanager
 def evaluation(model):
     """Set evaluation mode; afterwards, restore each layer's mode."""
-    layers = [model, *(layer for _, layer in model.named_layers())]
-    modes = [layer.training for layer in layers]
+    modes = {layer: layer.training for _, layer in model.named_layers()}
+    modes[model] = model.training
     model.eval()
     try:
         yield
     finally:
-        for layer, mode in zip(layers, modes, strict=True):
+        for layer, mode in modes.items():
             layer.training = mode
