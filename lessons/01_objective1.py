@@ -249,12 +249,12 @@ for name, training in trainings.items():
 
 # %%
 clean = corrupt("Normal", data.test_images, "corner")
-black = ~data.test_images[:, :4, :4].any(axis=(1, 2))
+black = ~data.test_images[:, :6, :6].any(axis=(1, 2))
 rows = []
 for name in ("Normal, epoch 1", "Normal"):
     drawn = found[name].reconstruct(clean)
     # (images, row / 2, row parity, column / 2, column parity)
-    corners = drawn[black, 0, :4, :4].reshape(-1, 2, 2, 2, 2)
+    corners = drawn[black, 0, 2:6, 2:6].reshape(-1, 2, 2, 2, 2)
     even, odd = corners.mean(axis=(0, 1, 3))
     rows += [[f"{name}, even rows", *even], ["odd rows", *odd]]
 table(["pixels", "even columns", "odd columns"], rows, "Mean output, black corners")
