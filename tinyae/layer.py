@@ -18,6 +18,9 @@ Unflatten return a view of their argument.) backward refers to the most recent f
 which may have kept x itself, not a copy, so do not modify x in between. backward
 overwrites the gradients of the backward before, so there is no zero_grad to call.
 
+Each forward begins with a check of its argument, checks.array("x", x, shape, like=w):
+x must have that shape, and the dtype and the library of the weight w.
+
 In the code, np is NumPy on the host, that is, in main memory. xp = namespace(x) is the
 library that made x: NumPy, or CuPy on a GPU (backend.py).
 """
