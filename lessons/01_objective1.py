@@ -238,14 +238,15 @@ for name, training in trainings.items():
 #
 # After the first epoch the background has a grid. Lesson 0b explains it: with kernel 3
 # and stride 2, a transposed convolution adds 1, 2 or 4 patches to a pixel, depending on
-# whether its row and its column are even or odd (Odena et al. 2016). Here is the mean
-# output in the upper left corner, over the test images that are black there. After the
-# first epoch it falls from 0.196 to 0.016 as the number of patches grows.
+# whether its row and its column are even or odd (Odena et al. 2016). To measure it, we
+# take the test images whose upper left corner is black, and the mean output there. On
+# the full data it falls as the number of patches grows: from 0.136 in even rows and
+# columns (1 patch) to 0.007 in odd ones (4 patches).
 #
-# With kernels of 4 in the decoder's last two layers all pixels get 4 patches, and the
-# grid is gone: the four means lie between XX and XX (exercise 6; full data, seed 1).
-# The network with kernels of 3 needs more epochs to learn weights that hide the grid.
-# After 20 epochs all four means are below 0.0003.
+# With kernel 4 each pixel away from the edge gets 4 patches. We tried it in the last
+# two layers (exercise 6). The grid is gone after the first epoch, and the first test
+# loss is 0.656 instead of 0.743. With kernel 3 the network needs more epochs to learn
+# weights that hide the grid. After 20 of them all four means are below 0.0003.
 
 # %%
 clean = corrupt("Normal", data.test_images, "corner")
@@ -337,7 +338,7 @@ for name, training in trainings.items():
     ):
         excess = f"{loss - floor:.4f}"
         rows.append([name, split, f"{loss:.4f}", f"{floor:.4f}", excess])
-header = ["dataset", "split", "loss", "floor", "excess"]
+header = "dataset split loss floor excess".split()
 table(header, rows, "Loss after the last epoch = floor + excess")
 
 losses = {name: trainings[name].history[-1][0] for name in NAMES}
