@@ -30,7 +30,6 @@ from common import (
     CORRUPTIONS,
     ROOT,
     checkpoint,
-    data_tools,
     load,
     loss_table,
     np,
@@ -297,7 +296,7 @@ def decoder_page(training, codes, start):
         "weights": {name: base64.b64encode(a).decode() for name, a in weights.items()},
         "strips": np.linspace(codes.min(0), codes.max(0), 11, axis=1).tolist(),
         "codes": codes[start].tolist(),
-        "names": data_tools.CLASS_NAMES,
+        "names": data.class_names[:10],
     }
     page = (ROOT / "lessons/four_numbers.html").read_text("utf-8")
     return page.replace("INFO", json.dumps(info))
@@ -356,7 +355,7 @@ if data.complete and args.epochs == 20 and args.latent_dim == 4:
 # 1. Map the images to [0, 1] instead: `pixel_range=(0.0, 1.0)` in `Experiment`, and
 #    (0.0, 1.0) in both calls of `to_range`. What is the floor now, and what is left of
 #    the loss? Open `four_numbers.html` again: dark garments are drawn, too.
-# 2. Predict the loss for σ = 2, then train it: above NAMES set
+# 2. Predict the loss for σ = 2, then train it: `import data_tools`, and above NAMES set
 #    `CORRUPTIONS["Gaussian σ=1"] = data_tools.GaussianNoise(2.0)`. (The titles will
 #    still say σ = 1.)
 # 3. Likewise, set `CORRUPTIONS["RandomErasing"] =
