@@ -3,7 +3,6 @@
 import argparse
 import csv
 import html
-import io
 import json
 import multiprocessing
 import os
@@ -72,11 +71,9 @@ def explain(kind, error, trace):
     """The excepthook: a sentence for what a user can mend, a traceback for bugs."""
     if isinstance(error, BrokenPipeError):  # python lesson.py | head
         end(141)
-    text = sentence(error)
-    if text is None:
-        sys.__excepthook__(kind, error, trace)
-    else:
+    if text := sentence(error):
         end(1, f"\n{text}\n")
+    sys.__excepthook__(kind, error, trace)
 
 
 def stop(*_):
@@ -85,10 +82,9 @@ def stop(*_):
 
 def explain_in_notebook(shell, kind, error, trace, **how):
     """Do as explain() does, but only for errors that passed through our functions."""
-    names = [frame.f_globals.get("__name__") for frame, _ in traceback.walk_tb(trace)]
-    text = sentence(error)
-    if text and not {"common", "sweep"}.isdisjoint(names):
-        print(text)
+    ours = str(HERE) in "".join(traceback.format_tb(trace))
+    if ours and sentence(error):
+        print(sentence(error))
     else:
         shell.showtraceback((kind, error, trace), **how)
 
@@ -115,11 +111,9 @@ elif sys.argv[0] in sys.orig_argv and Path(sys.argv[0]).resolve().parent == HERE
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads of t-SNE sleep
 if not IN_NOTEBOOK:
     os.environ["MPLBACKEND"] = "agg"  # figures are written to files
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name) or open(os.devnull, "w")  # it may be closed
-        setattr(sys, name, stream)
-        if hasattr(stream, "reconfigure"):
-            # An encoding may lack σ, and a closed pipe is noticed at once.
+    # An encoding may lack σ, and a closed pipe is noticed at once.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # None and IDLE's have not
             stream.reconfigure(errors="replace", line_buffering=True)
 warnings.filterwarnings("ignore", "IProgress")  # tqdm, in a notebook without widgets
 
@@ -134,9 +128,8 @@ try:
     from tinyae.backend import BackendUnavailable, get_backend
     from tinyae.training import TrainingDiverged
 except ImportError as error:
-    package = str(error.name).partition(".")[0]
     sys.exit(
-        f"The lessons need {package}, which is not installed. Type:\n"
+        f"The lessons need {error.name}, which is not installed. Type:\n"
         f"    {PIP} install numpy scikit-learn matplotlib pooch tqdm"
     )
 
@@ -225,10 +218,8 @@ def load(args):
     checks.expect(size == (28, 28), data_tools.DataError, "images", size, form)
     counts = f"{len(data.train_images):,} training and {len(data.test_images):,} test"
     print(f"Data: {counts} images, from {data.source}.")
-    if data.genuine and not data.complete:
-        print(
-            "This is the small sample. Its losses cannot be compared with the report's."
-        )
+    if not data.complete:
+        print("Losses on these images cannot be compared with the report's.")
     return data
 
 
@@ -270,38 +261,33 @@ def heading(text):
 
 def table(header, rows, title):
     """Show rows of cells (strings, or numbers with three decimals) under a header."""
-    rows = [list(map(_text, row)) for row in rows]
+    rows = [header, *(list(map(_text, row)) for row in rows)]
     if IN_NOTEBOOK:
-        body = _html("th", header) + "".join(_html("td", row) for row in rows)
+        lines = ["<tr><td>" + "<td>".join(map(html.escape, row)) for row in rows]
+        lines[0] = lines[0].replace("<td>", "<th>")
         title = html.escape(title)
-        box = f"role='region' tabindex='0' aria-label='{title}'"  # scrolled by keys
-        box = f"<div style='overflow-x: auto' {box}><table>{body}</table></div>"
-        display(HTML(f"<p>{title}</p>{box}"))
+        # A wide table scrolls in its box; tabindex lets the keyboard do it.
+        how = f"tabindex='0' role='region' aria-label='{title}'"
+        box = f"<div style='overflow-x: auto' {how}><table>{''.join(lines)}</table>"
+        display(HTML(f"<p>{title}</p>{box}</div>"))
         return
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    rule = "-" * (sum(widths) + 2 * len(widths) - 2)
-
-    def line(cells):
-        first = cells[0].ljust(widths[0])
-        return "  ".join([first, *map(str.rjust, cells[1:], widths[1:])])
-
-    print(f"\n{title}", rule, line(header), rule, *map(line, rows), rule, sep="\n")
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for first, *others in rows:
+        cells = [first.ljust(widths[0]), *map(str.rjust, others, widths[1:])]
+        lines.append("  ".join(cells))
+    rule = "-" * len(lines[0])
+    print("", title, rule, lines[0], rule, *lines[1:], rule, sep="\n")
 
 
 def _text(cell):
     return cell if isinstance(cell, str) else f"{cell:.3f}"
 
 
-def _html(tag, cells):
-    cells = [f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells]
-    return f"<tr>{''.join(cells)}</tr>"
-
-
 def write_csv(path, rows):
-    """Write rows of cells as a CSV file in UTF-8: the whole file or nothing."""
-    file = io.StringIO(newline="")
-    csv.writer(file).writerows(rows)
-    checkpoint.write(path, file.getvalue().encode())
+    """Write rows of cells as a CSV file in UTF-8."""
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(rows)
 
 
 def loss_table(trainings, data, args, number):

@@ -1,8 +1,6 @@
 """The figures of more than one lesson, in one style."""
 
-import io
-
-from common import IN_NOTEBOOK, checkpoint, np, plt
+from common import IN_NOTEBOOK, np, plt
 from matplotlib.colors import ListedColormap
 
 # Paul Tol's "muted" colours, distinguishable for the colour-blind
@@ -29,17 +27,16 @@ def write_figure(figure, args, name, data=None, alt=""):
     readers who cannot see it.
     """
     if data and not data.complete:
-        notice = "a small sample, not the full data" if data.genuine else data.source
-        figure.supxlabel(notice, fontsize=10, color="#B00000")
-    file = io.BytesIO()
-    figure.savefig(file, metadata={"Description": alt})
-    checkpoint.write(args.output / f"{name}.png", file.getvalue())
+        notice = f"from {data.source}"
+        figure.supxlabel(notice, fontsize=10, color="#B00000", wrap=True)
+    path = args.output / f"{name}.png"
+    figure.savefig(path, metadata={"Description": alt})
     if IN_NOTEBOOK:
         from IPython.display import Image, display
 
-        display(Image(file.getvalue(), alt=alt))
+        display(Image(path, alt=alt))
     else:
-        print(f"  figure: {args.output / name}.png")
+        print(f"  figure: {path}")
     plt.close(figure)
 
 
@@ -69,8 +66,8 @@ def figure_images(rows, titles, title=None, pixel_range=(-1, 1)):
         for axis, image in zip(row, images, strict=True):
             show_image(axis, image, pixel_range)
         row[0].set_ylabel(name, rotation=0, ha="right", va="center")
-    for axis, text in zip(axes[0], titles, strict=True):
-        axis.set_title(text, fontsize=10)
+    for i, text in enumerate(titles):
+        axes[0, i].set_title(text, fontsize=10)
     figure.suptitle(title)
     return figure
 
@@ -83,7 +80,6 @@ def figure_losses(trainings):
         epochs = range(1, len(training.history) + 1)
         axis.plot(epochs, training.history, ".-", label=["train", "test"])
         axis.set(title=name, xlabel="epoch")
-        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.legend()
     axes[0, 0].set_ylabel("average loss (mean squared error)")
     return figure
@@ -98,8 +94,8 @@ def figure_tsne(layouts, data):
     for axis, (name, points) in zip(np.ravel(axes), layouts.items(), strict=True):
         size = 2 + 4000 / len(points)  # larger dots if there are few
         dots = axis.scatter(*points.T, size, kinds, cmap=ListedColormap(COLORS.split()))
-        axis.set(title=name, xticks=[], yticks=[])
-        axis.spines[:].set_visible(False)
+        axis.set_title(name)
+        axis.axis("off")
     handles, _ = dots.legend_elements(num=None)
     names = [data.class_names[label] for label in labels]
     figure.legend(handles, names, loc="outside lower center", ncols=5, fontsize=13)
