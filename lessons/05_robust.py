@@ -416,6 +416,7 @@ def draw_strips(columns, size):
         show_image(axis, np.vstack(rows), RANGE)
         axis.set_title(title)
     axes[0, 0].set_yticks(range(14, 28 * len(rows), 28), strips)
+    axes[0, 0].tick_params(length=0)
     return figure
 
 
@@ -456,7 +457,7 @@ for axis, (kind, amounts) in zip(axes, KINDS.items(), strict=True):
     axis.set_xticks(at, [f"{amount:g}" for amount in amounts], rotation=45)
     axis.minorticks_off()
     axis.set(title=kind, xlabel="σ" if kind == "Gaussian noise" else "share of pixels")
-axes[0].set_ylabel("mean squared error")
+axes[0].set(ylabel="mean squared error", ylim=(1.5e-3, 0.25))
 axes[-1].legend(loc="lower right")
 print("\nFigure 15: error against the amount of noise, four kinds.")
 write_figure(
