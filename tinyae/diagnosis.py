@@ -12,7 +12,7 @@ def _places(training, x, target):
     for name, layer in training.model.named_layers():
         for array in (layer._saved or [()])[-1]:
             if hasattr(array, "dtype"):
-                yield f"what reaches {name} ({type(layer).__name__})", array
+                yield f"what {name} ({type(layer).__name__}) saved for backward", array
     parameters = training.model.named_parameters()
     for name, p in reversed(parameters):
         if p.trainable:

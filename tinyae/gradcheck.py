@@ -17,7 +17,9 @@ that does not change this sum would go unseen. Batch norm is the example: the su
 its y is constant, so dx for dy = 1 is zero, and it is also zero if the variance term
 is missing.
 
-The check cannot find a mistake in forward itself, nor one that shows only at a kink.
+Each layer is checked in training and in evaluation mode, and with input_grad=False, as
+training calls it. The check cannot find a mistake in forward itself, nor one that shows
+only at a kink.
 """
 
 import importlib
