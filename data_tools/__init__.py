@@ -1,6 +1,7 @@
-"""Load Fashion-MNIST, the data of the lessons, and corrupt its images.
+"""Load Fashion-MNIST, the data of the lessons, or other images, and corrupt them.
 
     load_fashion_mnist() -> FashionMNIST     images and labels        fashion_mnist.py
+    load_fashion_mnist(folder)               any four IDX files       fashion_mnist.py
     load_sample() -> FashionMNIST            the embedded tenth       fashion_mnist.py
     CLASS_NAMES                              what labels 0 to 9 mean  fashion_mnist.py
     GaussianNoise, SaltAndPepper, Masking    change single pixels     corruptions.py
@@ -8,7 +9,7 @@
     Mixture                                  one of several           corruptions.py
     read_idx, decompress, DataError          the file format          idx.py
 
-Read idx.py first, then files.py (what the files must hold), download.py and
+Read idx.py first, then files.py (which files are the right ones), download.py and
 fashion_mnist.py.
 """
 

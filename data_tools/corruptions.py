@@ -10,6 +10,12 @@ returns numbers uniform in [0, 1) on the images' device, such as Backend.rng(...
 Everything else is computed from these uniform numbers by formulas on whole arrays;
 there is no loop over images.
 
+An experiment accepts any function of (images, rng) that returns images of the same
+shape, dtype and library. Such an object may also have check_range(pixel_range), which
+Experiment calls: pixel_range is the pair of values that stand for black and white, and
+the method raises ValueError if the object writes others for them. Without this method
+pepper of 0 would be grey among pixels from -1 to 1, and nothing would say so.
+
 Where an amount may be a pair (least, most), each image draws its own amount, uniform
 between the two.
 
@@ -18,13 +24,13 @@ channel.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tinyae import checks
-from tinyae.backend import backend_of, zeros
+from tinyae.backend import namespace, zeros
 
 
-def _range(name: str, value, **limits) -> tuple[float, float]:
+def _range(name, value, **limits):
     """Return `value` as a pair low <= high. Raise TypeError or ValueError otherwise."""
     form = "a pair (least, most) with least <= most"
     low, high = checks.several(name, value, 2, form, checks.number, **limits)
@@ -32,13 +38,13 @@ def _range(name: str, value, **limits) -> tuple[float, float]:
     return low, high
 
 
-def _amount(name: str, value, most=math.inf) -> float | tuple[float, float]:
+def _amount(name, value, most=math.inf):
     """Return `value`, a number from 0 to `most` or a pair of them, as floats."""
     check = _range if isinstance(value, (tuple, list)) else checks.number
     return check(name, value, low=0, high=most)
 
 
-def _finite(name: str, value) -> float:
+def _finite(name, value):
     return checks.number(name, value, -math.inf)
 
 
@@ -50,30 +56,27 @@ def _set(corruption, **settings):
 
 def _checked(images):
     """Return the namespace of `images`, which must be floats of shape (N, C, H, W)."""
-    xp = backend_of(images, "images").xp
-    if images.dtype not in (xp.float32, xp.float64):
-        raise TypeError(
-            f"images: got dtype {images.dtype}, expected float32 or float64"
-        )
-    if len(images.shape) != 4 or 0 in images.shape:
-        raise ValueError(
-            f"images: got shape {images.shape}, expected (N, C, H, W), none of them 0"
-        )
-    return xp
+    checks.array("images", images, ("N", "C", "H", "W"))
+    return namespace(images)
+
+
+def _expect(corruption, right, pixel_range):
+    """Raise ValueError unless `corruption` has the settings of `right`."""
+    expected = f"{right}, because (black, white) is pixel_range, {pixel_range}"
+    checks.expect(corruption == right, ValueError, "corruption", corruption, expected)
 
 
 def _uniform(rng, shape, images):
     """Draw numbers uniform in [0, 1), of the dtype and on the device of `images`."""
-    expected = (
-        "expected a NumPy Generator, or for images on another device the generator "
-        "that their backend's rng(seed, epoch, purpose) makes"
-    )
     try:
         u = rng.random(shape, dtype=images.dtype)
+        checks.array("rng.random(...)", u, shape, like=images)
     except (AttributeError, TypeError) as error:  # a seed, an older kind of generator
-        raise TypeError(f"rng: got {rng!r}, {expected} ({error})") from error
-    if not isinstance(u, backend_of(images).array_type):
-        raise TypeError(f"rng: got {rng!r}, which draws on another device, {expected}")
+        raise TypeError(
+            f"rng: got {rng!r}, expected a NumPy Generator, or for images on another "
+            "device the generator that their backend's rng(seed, epoch, purpose) makes "
+            f"({error})"
+        ) from error
     return u
 
 
@@ -85,9 +88,11 @@ def _per_image(amount, rng, images):
     return low + (high - low) * _uniform(rng, (images.shape[0], 1, 1, 1), images)
 
 
-def _constant(value, images):
-    """Return `value` as an array of one element, because where() wants arrays."""
-    return zeros((1,), like=images) + value
+def _paint(images, where, value):
+    """Return a copy of `images` with `value` at all places where `where` is true."""
+    xp = namespace(images)
+    value = zeros((1,), like=images) + value  # where() wants an array
+    return xp.where(where, value, images)
 
 
 @dataclass(frozen=True)
@@ -138,7 +143,7 @@ class GaussianNoise:
 
 @dataclass(frozen=True)
 class SaltAndPepper:
-    """Set random pixels to `low` or to `high`, both equally likely.
+    """Set random pixels to `low`, pepper, or to `high`, salt, both equally likely.
 
     amount: the probability that a pixel is set, or a pair (least, most), between which
     each image draws its own. The pixels are independent.
@@ -155,17 +160,22 @@ class SaltAndPepper:
 
     def __call__(self, images, rng):
         """Corrupt images; arguments and errors are those of GaussianNoise."""
-        xp = _checked(images)
+        _checked(images)
         amount = _per_image(self.amount, rng, images)
         u = _uniform(rng, images.shape, images)
         # u < amount changes a pixel; its lower half, u < amount / 2, makes it low.
-        salted = xp.where(u < amount, _constant(self.high, images), images)
-        return xp.where(u < amount / 2, _constant(self.low, images), salted)
+        salted = _paint(images, u < amount, self.high)
+        return _paint(salted, u < amount / 2, self.low)
+
+    def check_range(self, pixel_range):
+        """Raise ValueError unless low and high are black and white in pixel_range."""
+        low, high = pixel_range
+        _expect(self, replace(self, low=low, high=high), pixel_range)
 
 
 @dataclass(frozen=True)
 class Masking:
-    """Set random pixels to `value`, the noise of Vincent et al. (2008).
+    """Set random pixels to `value`, black, as Vincent et al. (2008) do.
 
     amount: the probability that a pixel is set, or a pair (least, most), between which
     each image draws its own. The pixels are independent.
@@ -181,10 +191,14 @@ class Masking:
 
     def __call__(self, images, rng):
         """Corrupt images; arguments and errors are those of GaussianNoise."""
-        xp = _checked(images)
+        _checked(images)
         amount = _per_image(self.amount, rng, images)
         masked = _uniform(rng, images.shape, images) < amount
-        return xp.where(masked, _constant(self.value, images), images)
+        return _paint(images, masked, self.value)
+
+    def check_range(self, pixel_range):
+        """Raise ValueError unless value is black in pixel_range."""
+        _expect(self, replace(self, value=pixel_range[0]), pixel_range)
 
 
 @dataclass(frozen=True)
@@ -227,7 +241,7 @@ class RandomErasing:
         rows = rows & chosen[:, None]
         columns = _inside(xp, w, W, _uniform(rng, (N,), images))  # (N, W)
         box = rows[:, None, :, None] & columns[:, None, None, :]  # (N, 1, H, W)
-        return xp.where(box, _constant(self.value, images), images)
+        return _paint(images, box, self.value)
 
     def _box_sizes(self, xp, rng, images):
         """Draw each box's height and width, whole numbers (N,); both 0 if none fits."""
@@ -267,9 +281,9 @@ class Mixture:
     corruptions: a tuple of corruptions, such as (GaussianNoise(0.5), Masking(0.2)).
     Raises TypeError for anything else, ValueError for an empty one.
 
-    Each corruption is applied to the whole batch and then one result is chosen for each
-    image. This wastes work, but no shape depends on the numbers drawn, so a GPU never
-    has to wait for the host.
+    Each corruption gets a copy of the whole batch, so one that works in place changes
+    nothing else. Then one result is chosen for each image. This wastes work, but no
+    shape depends on the numbers drawn, so a GPU never has to wait for the host.
     """
 
     corruptions: tuple
@@ -283,16 +297,28 @@ class Mixture:
         _set(self, corruptions=tuple(given))
 
     def __call__(self, images, rng):
-        """Corrupt images; arguments and errors are those of GaussianNoise."""
+        """Corrupt images; arguments and errors are those of GaussianNoise.
+
+        Also raises TypeError or ValueError for a corruption that returns anything but
+        images of the same shape, dtype and library.
+        """
         xp = _checked(images)
         u = _uniform(rng, (images.shape[0], 1, 1, 1), images)
-        first, *others = self.corruptions
-        mixed = first(images, rng)
-        for i, corruption in enumerate(others, 1):
+        mixed = images
+        for i, corruption in enumerate(self.corruptions):
+            corrupted = corruption(xp.astype(images, images.dtype), rng)  # of a copy
+            name = f"corruptions[{i}](images, rng)"
+            checks.array(name, corrupted, images.shape, like=images)
             chosen = u >= i / len(self.corruptions)  # a later one may replace it
-            mixed = xp.where(chosen, corruption(images, rng), mixed)
+            mixed = xp.where(chosen, corrupted, mixed)
         return mixed
 
+    def check_range(self, pixel_range):
+        """Raise ValueError if a corruption's own check_range does."""
+        for corruption in self.corruptions:
+            if hasattr(corruption, "check_range"):
+                corruption.check_range(pixel_range)
 
-def _is_corruption(thing) -> bool:
+
+def _is_corruption(thing):
     return callable(thing) and not isinstance(thing, type)

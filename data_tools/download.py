@@ -15,7 +15,7 @@ from pathlib import Path
 import pooch
 from tqdm import tqdm
 
-from data_tools.files import FULL, Content, most_bytes, read_file, verified
+from data_tools.files import FULL, LARGEST, read_file, unpack
 from data_tools.idx import DataError
 
 MIRRORS = (
@@ -25,24 +25,21 @@ MIRRORS = (
     "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
 )
 TIMEOUT = (3.0, 10.0)  # seconds to connect, and to wait for the next bytes
-# The progress bar. disable=None hides it where the output is not a terminal.
-BAR = {"unit": "B", "unit_scale": True, "leave": False, "disable": None}
+# The progress bar. pooch replaces the total by the one that the server states.
+# disable=None hides the bar where the output is not a terminal.
+BAR = {"total": 1, "unit": "B", "unit_scale": True, "leave": False, "disable": None}
 
 
 class _Buffer(io.BytesIO):
-    """Hold at most `limit` bytes in memory, however much a server sends."""
-
-    def __init__(self, limit: int):
-        super().__init__()
-        self.limit = limit
+    """Hold at most LARGEST bytes in memory, however much a server sends."""
 
     def write(self, data):
-        if self.tell() + len(data) > self.limit:
-            raise DataError(f"sends more than {self.limit:,} bytes")
+        if self.tell() + len(data) > LARGEST:
+            raise DataError(f"sends more than {LARGEST:,} bytes")
         return super().write(data)
 
 
-def _reason(error: Exception) -> str:
+def _reason(error):
     """Say in a few words why a transfer failed."""
     response = getattr(error, "response", None)  # requests stores the answer here
     if isinstance(error, DataError):
@@ -54,21 +51,21 @@ def _reason(error: Exception) -> str:
     return f"failed with {type(error).__name__}"
 
 
-def _fetch(name: str, expected: Content, mirrors: list[str]) -> tuple[bytes, bytes]:
-    """Download one file; return the bytes as they came and their verified content.
+def _fetch(name, sha256, mirrors):
+    """Download one file; return the bytes as they came and the verified array in them.
 
     A mirror that fails is moved to the end of `mirrors`, so that the next file starts
     with one that works. Raises DataError if all fail, with the reason of each.
     """
     failures = []
     for mirror in tuple(mirrors):
-        buffer = _Buffer(most_bytes(expected))
+        buffer = _Buffer()
         try:
-            with tqdm(desc=name, total=expected.size, **BAR) as bar:
+            with tqdm(desc=name, **BAR) as bar:
                 transfer = pooch.HTTPDownloader(bar, chunk_size=2**14, timeout=TIMEOUT)
                 transfer(f"{mirror.rstrip('/')}/{name}.gz", buffer, None)
             data = buffer.getvalue()
-            return data, verified(data, expected, "sent wrong data")
+            return data, unpack(data, "sent wrong data", sha256)[0]
         except (OSError, ValueError) as error:  # requests' errors are OSErrors
             failures.append(f"{mirror} {_reason(error)}")
             mirrors.remove(mirror)
@@ -77,7 +74,7 @@ def _fetch(name: str, expected: Content, mirrors: list[str]) -> tuple[bytes, byt
     raise DataError(f"{name}.gz could not be downloaded: {reasons}")
 
 
-def _store(path: Path, data: bytes):
+def _store(path, data):
     """Write `data` to `path`, all or nothing. Raises OSError if that is impossible."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
@@ -86,23 +83,23 @@ def _store(path: Path, data: bytes):
         os.replace(part, path)
 
 
-def fetch_folder(folder: Path, mirrors=MIRRORS) -> tuple[list[bytes], str]:
+def fetch_folder(folder, mirrors=MIRRORS):
     """Download the files that `folder` lacks or that are wrong there.
 
-    Returns the verified contents of all four, in the order of FULL, and the reason why
+    Returns the verified arrays of all four, in the order of FULL, and the reason why
     a file could not be stored in `folder`, "" if all were stored.
     Raises DataError at the first file that no mirror gives; the message is one sentence
     that names every mirror and what it did.
     """
-    mirrors, contents, problem = list(mirrors), [], ""
-    for name, expected in FULL.items():
+    mirrors, arrays, problem = list(mirrors), [], ""
+    for name, sha256 in FULL.items():
         try:
-            contents.append(read_file(folder, name, expected))
+            _, array, _ = read_file(folder, name, sha256)
         except DataError:
-            data, content = _fetch(name, expected, mirrors)
-            contents.append(content)
+            data, array = _fetch(name, sha256, mirrors)
             try:
                 _store(folder / f"{name}.gz", data)
             except OSError as error:
-                problem = error.strerror or str(error)
-    return contents, problem
+                problem = str(error)
+        arrays.append(array)
+    return arrays, problem

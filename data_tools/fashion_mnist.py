@@ -5,15 +5,20 @@
     print(data.source)     # where the data came from
 
 The data are searched for in this order:
-  1. the folder that the caller or the environment variable TINYAE_DATA names. If the
-     data are not there, or wrong, that is an error: we never quietly use others;
+  1. the folder that the caller or the environment variable TINYAE_DATA names. It may
+     hold any four IDX files, such as MNIST's or your own. If they are not those of
+     Fashion-MNIST, `genuine` is False and `source` says so. If a file is missing or
+     damaged, that is an error: we never quietly use others;
   2. our cache, in the folder that TINYAE_CACHE names or in the user's cache folder;
   3. the folder of Debian's and Ubuntu's package dataset-fashion-mnist;
   4. the network, unless TINYAE_OFFLINE=1 is set: the files are downloaded to our cache;
   5. the embedded sample, a tenth of the real data, with a notice that is hard to miss.
+What we find or download ourselves (2 to 5) is verified by its SHA-256.
 """
 
 import bz2
+import hashlib
+import io
 import os
 import sys
 import textwrap
@@ -24,11 +29,14 @@ import numpy as np
 import pooch
 
 from data_tools.download import MIRRORS, fetch_folder
-from data_tools.files import FULL, SAMPLE, read_folder, verified
+from data_tools.files import read_any, read_folder
 from data_tools.idx import DataError, read_idx
+from tinyae import checks
 
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 SAMPLE_FILE = Path(__file__).with_name("sample.bz2")
+SAMPLE_SHA256 = "ce651bca8f9ea0c7e198d9786df30e41550987023ccfca3d1307205cbda27dc1"
+SAMPLE_SIZES = (4_704_016, 6_008, 784_016, 1_008)  # bytes of its four IDX files
 
 CLASS_NAMES = (
     "T-shirt/top",
@@ -53,17 +61,22 @@ What was tried:
 How to get the data, any of these:
 - on Debian or Ubuntu: sudo apt-get install dataset-fashion-mnist
 - run this again with a network, and without TINYAE_OFFLINE
-- put {names} into a folder, and name the folder in TINYAE_DATA"""
+- put train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, \
+t10k-images-idx3-ubyte.gz and t10k-labels-idx1-ubyte.gz into a folder, and name the \
+folder in TINYAE_DATA"""
 
 
 class FashionMNIST(NamedTuple):
     """Hold the images and labels to train on, and those to test on.
 
-    Images are uint8 of shape (N, 28, 28), 0 for background. Labels are uint8 of shape
-    (N,), 0 to 9.
-    source: where the data were found, in words. complete: False for the sample, which
-    has 6,000 + 1,000 of the 60,000 + 10,000 images. Results on the sample must not be
-    compared with results on the full data.
+    Images are uint8 of shape (M, 28, 28), 0 for background. Labels are uint8 of shape
+    (M,), 0 to 9. Other data than Fashion-MNIST may have another size, (M, H, W) or
+    (M, C, H, W), and labels up to 255.
+
+    source: where the data were found, in words. genuine: False if they are not
+    Fashion-MNIST. complete: whether they are all of Fashion-MNIST; False for other data
+    and for the sample, which has 6,000 + 1,000 of the 60,000 + 10,000 images. Only
+    results on complete data may be compared with the report's.
     """
 
     train_images: np.ndarray
@@ -71,17 +84,26 @@ class FashionMNIST(NamedTuple):
     test_images: np.ndarray
     test_labels: np.ndarray
     source: str
-    complete: bool
+    complete: bool = True
+    genuine: bool = True
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Return the name of each label: its garment, for other data its number."""
+        return CLASS_NAMES if self.genuine else tuple(map(str, range(256)))
 
 
 def load_fashion_mnist(folder=None, mirrors=MIRRORS) -> FashionMNIST:
     """Load Fashion-MNIST from the first place that has it; this file's top lists them.
 
-    folder: a folder (str or path) with the four IDX files, plain or gzipped, or
-    "sample" for the embedded sample. None means TINYAE_DATA, which may hold either.
+    folder: a folder (str or path) with four IDX files, plain or gzipped, of
+    Fashion-MNIST or other images; "sample" for the embedded sample. None means
+    TINYAE_DATA, which may hold either. The files have their usual names or Kaggle's
+    (train-images.idx3-ubyte), and may be where torchvision puts them, in a folder such
+    as MNIST/raw inside.
     mirrors: the addresses to download from, in the order they are tried.
-    Raises DataError if a folder is named and its data are missing or wrong, TypeError
-    if it is not a path.
+    Raises TypeError if folder is not a path, and DataError, naming the file, if one is
+    missing or damaged, or if the labels do not belong to the images.
     """
     if folder is None:
         folder = os.environ.get("TINYAE_DATA") or None
@@ -90,8 +112,11 @@ def load_fashion_mnist(folder=None, mirrors=MIRRORS) -> FashionMNIST:
     if folder is not None:
         if not isinstance(folder, (str, os.PathLike)):
             raise TypeError(f"folder: got {folder!r}, expected a path")
-        folder = Path(os.path.expanduser(folder))
-        return _data_set(read_folder(folder), f"the folder {folder}")
+        place, arrays, genuine = read_any(Path(os.path.expanduser(folder)))
+        source = f"the folder {place}"
+        if not genuine:
+            source += " (not Fashion-MNIST: do not compare results with the report's)"
+        return FashionMNIST(*arrays, source, genuine, genuine)
 
     cache = os.environ.get("TINYAE_CACHE") or pooch.os_cache("tinyae")
     cache = Path(os.path.expanduser(cache), "fashion-mnist")
@@ -99,7 +124,7 @@ def load_fashion_mnist(folder=None, mirrors=MIRRORS) -> FashionMNIST:
     tried = []
     for place, what in ((cache, "our cache"), (DEBIAN_FOLDER, debian)):
         try:
-            return _data_set(read_folder(place), f"{what}, {place}")
+            return FashionMNIST(*read_folder(place), f"{what}, {place}")
         except DataError as error:
             tried.append(str(error))
     if os.environ.get("TINYAE_OFFLINE", "0") in ("", "0"):
@@ -118,50 +143,43 @@ def load_sample() -> FashionMNIST:
 
     Raises DataError if the file is missing or damaged.
     """
-    total = sum(expected.size for expected in SAMPLE.values())
     try:
-        joined = bz2.BZ2Decompressor().decompress(SAMPLE_FILE.read_bytes(), total + 1)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{SAMPLE_FILE}: {error}; reinstall tinyae") from error
-    contents, start = [], 0
-    for name, expected in SAMPLE.items():
-        part = joined[start : start + expected.size]
-        contents.append(verified(part, expected, f"{SAMPLE_FILE}, {name}"))
-        start += expected.size
-    return _data_set(contents, "the embedded sample (6,000 + 1,000 images)", False)
+        packed = SAMPLE_FILE.read_bytes()
+    except OSError as error:
+        raise DataError(f"{SAMPLE_FILE}: {error.strerror}; reinstall tinyae") from error
+    right = hashlib.sha256(packed).hexdigest() == SAMPLE_SHA256
+    checks.expect(
+        right, DataError, SAMPLE_FILE, "a damaged file", "tinyae's own: reinstall it"
+    )
+    file = io.BytesIO(bz2.decompress(packed))
+    arrays = [read_idx(file.read(size)) for size in SAMPLE_SIZES]
+    source = "the embedded sample (6,000 + 1,000 images)"
+    return FashionMNIST(*arrays, source, complete=False, genuine=True)
 
 
-def _data_set(contents: list[bytes], source: str, complete=True) -> FashionMNIST:
-    return FashionMNIST(*map(read_idx, contents), source, complete)
-
-
-def _download(cache: Path, mirrors) -> FashionMNIST:
+def _download(cache, mirrors):
     """Download the data to `cache`, or only use them if it cannot be written."""
     print(
         f"tinyae: downloading Fashion-MNIST (30 MB) to {cache} "
         "(TINYAE_OFFLINE=1 prevents this)",
         file=sys.stderr,
     )
-    contents, problem = fetch_folder(cache, mirrors)
+    arrays, problem = fetch_folder(cache, mirrors)
     source = f"a download, now in our cache, {cache}"
     if problem:
         source = f"a download, not kept because {cache} cannot be written ({problem})"
-    return _data_set(contents, source)
+    return FashionMNIST(*arrays, source)
 
 
-def _notice(tried: list[str]) -> str:
-    """Draw a box that says that only the sample is used, why, and what to do."""
-    width = 88
-    text = NOTICE.format(
-        tried="\n".join(f"- {failure}" for failure in tried),
-        names=", ".join(f"{name}.gz" for name in FULL),
+def _notice(tried):
+    """Say, between two bars, that only the sample is used, why, and what to do."""
+    text = NOTICE.format(tried="\n".join(f"- {failure}" for failure in tried))
+    wrapper = textwrap.TextWrapper(
+        width=88,
+        initial_indent="!! ",
+        subsequent_indent="!!   ",
+        break_on_hyphens=False,  # paths and addresses stay whole
+        break_long_words=False,
     )
-    # Paths and addresses are not broken, even if one does not fit into the box.
-    whole = {"break_on_hyphens": False, "break_long_words": False}
-    wrapper = textwrap.TextWrapper(width - 6, **whole)
-    edge = "!" * width
-    box = [edge]
-    for paragraph in text.splitlines():
-        wrapper.subsequent_indent = "  " if paragraph.startswith("-") else ""
-        box += [f"!! {line:<{width - 6}} !!" for line in wrapper.wrap(paragraph)]
-    return "\n".join(["", *box, edge, ""])
+    bar = "!" * wrapper.width
+    return "\n".join(["", bar, *map(wrapper.fill, text.splitlines()), bar, ""])

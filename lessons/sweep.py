@@ -1,7 +1,6 @@
 """Train many experiments on all cores, save every epoch, train nothing twice."""
 
 import functools
-import multiprocessing
 import os
 import re
 import signal
@@ -156,14 +155,14 @@ def kept(name, experiment, saved, first):
 # Processes
 
 
-@functools.cache  # once in each worker
-def _prepare_worker():
-    if not multiprocessing.current_process().name.startswith("LokyProcess"):
-        return
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
-    parent = os.getppid()
+def _prepare_worker(parent):
+    """Let a process that joblib starts ignore Ctrl-C and end with its parent.
 
-    def watch():  # joblib's worker would wait forever after its parent was killed
+    parent: its process id. The parent may have been killed before this runs.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
+
+    def watch():  # without this it would wait, in some cases forever
         while os.getppid() == parent:
             time.sleep(1)
         os._exit(1)
@@ -173,7 +172,6 @@ def _prepare_worker():
 
 def _job(name, function, arguments):
     """Return name and function(*arguments), computed with one BLAS thread."""
-    _prepare_worker()
     with threadpool_limits(1):
         return name, function(*arguments)
 
@@ -185,7 +183,14 @@ def _each(function, jobs):
 
 def _pool(n_jobs, **how):
     """Return joblib's processes; they yield (name, result) as each is done."""
-    return joblib.Parallel(n_jobs, return_as="generator_unordered", batch_size=1, **how)
+    return joblib.Parallel(
+        n_jobs,
+        return_as="generator_unordered",
+        batch_size=1,
+        initializer=_prepare_worker,
+        initargs=(os.getpid(),),
+        **how,
+    )
 
 
 def _one_epoch(name, experiment, state, images, first):

@@ -6,7 +6,7 @@ Read the files in this order:
     layers.py        Linear, ReLU, Sigmoid: the two rules behind every derivative
     patches.py       im2col and col2im: an image's patches as columns, and back
     convolution.py   Conv2d and ConvTranspose2d: one symmetry, three products
-    batchnorm.py     BatchNorm2d, and its backward derived
+    batchnorm.py     BatchNorm2d, and its backward in closed form
     losses.py        the mean squared error loss
     optim.py         gradient descent, momentum, Adam: how a gradient becomes a step
     models.py        Sequential, and Anello's autoencoder

@@ -39,12 +39,18 @@ def write(path, data: bytes):
         part.unlink(missing_ok=True)
 
 
+def _signed(body):
+    return MAGIC + hashlib.sha256(body).digest() + body
+
+
 def save(path, arrays):
-    """Write {name: NumPy array}, as write() does."""
+    """Write {name: NumPy array}, as write() does.
+
+    Raises ValueError if an array holds Python objects: load would refuse it.
+    """
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    body = buffer.getvalue()
-    write(path, MAGIC + hashlib.sha256(body).digest() + body)
+    np.savez(buffer, allow_pickle=False, **arrays)
+    write(path, _signed(buffer.getvalue()))
 
 
 def load(path):
@@ -54,9 +60,8 @@ def load(path):
     does not exist.
     """
     data = Path(path).read_bytes()
-    start = len(MAGIC) + 32
-    body = data[start:]
-    if data[:start] != MAGIC + hashlib.sha256(body).digest():
+    body = data[len(MAGIC) + 32 :]
+    if data != _signed(body):
         raise CheckpointError(f"{path}: damaged, or not a checkpoint of this version")
     with np.load(io.BytesIO(body), allow_pickle=False) as file:
         return dict(file)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .backend import namespace
+from .backend import to_numpy
 
 
 def _places(training, x, target):
@@ -12,7 +12,7 @@ def _places(training, x, target):
     for name, layer in training.model.named_layers():
         for array in (layer._saved or [()])[-1]:
             if hasattr(array, "dtype"):
-                yield f"what reaches {name} ({type(layer).__name__})", array
+                yield f"what {name} ({type(layer).__name__}) saved for backward", array
     parameters = training.model.named_parameters()
     for name, p in reversed(parameters):
         if p.trainable:
@@ -33,7 +33,6 @@ def first_nonfinite(training, train_images):
     for number, batch in enumerate(training.train_batches(pixels, epoch), 1):
         training.train_step(*batch)
         for where, array in _places(training, *batch):
-            xp = namespace(array)
-            if not xp.all(xp.isfinite(array)):
+            if not np.isfinite(to_numpy(array)).all():
                 return f"It began in batch {number} of the training images, in {where}."
     return "The training images do not show it: it began in the test images."

@@ -17,11 +17,12 @@ that does not change this sum would go unseen. Batch norm is the example: the su
 its y is constant, so dx for dy = 1 is zero, and it is also zero if the variance term
 is missing.
 
-The check cannot find a mistake in forward itself, nor one that shows only at a kink.
+Each layer is checked in training and in evaluation mode, and with input_grad=False, as
+training calls it. The check cannot find a mistake in forward itself, nor one that shows
+only at a kink.
 """
 
 import importlib
-import pkgutil
 import runpy
 import sys
 from copy import deepcopy
@@ -196,8 +197,8 @@ def check_loss(loss, shape, seed=0, **options):
 def collect():
     """Return the CHECKS of all files of this package, one after the other."""
     found = []
-    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
-        module = importlib.import_module(f"{__package__}.{module.name}")
+    for file in sorted(Path(__file__).parent.glob("[!_]*.py")):
+        module = importlib.import_module(f"{__package__}.{file.stem}")
         found += getattr(module, "CHECKS", [])
     return found
 
@@ -221,8 +222,7 @@ def read_checks(file):
 
 def main():
     """Run the command: print the table, exit with status 1 if a check failed."""
-    file = sys.argv[1] if len(sys.argv) > 1 else None
-    rows = read_checks(file) if file else collect()
+    rows = read_checks(sys.argv[1]) if len(sys.argv) > 1 else collect()
     failed = False
     print(f"{'layer or loss':42} {'worst tensor':29} {'error':>8} {'bound':>8}")
     for part, shape in rows:
@@ -237,9 +237,10 @@ def main():
         except Exception as error:  # a reader's layer may raise anything
             errors = {f"{type(error).__name__}: {error}": inf}
         worst = max(errors, key=errors.get)
-        failed |= errors[worst] > bound
+        wrong = errors[worst] > bound
+        failed |= wrong
         name = f"{type(part).__name__}, x {shape}"
-        verdict = "FAILED" if errors[worst] > bound else "ok"
+        verdict = "FAILED" if wrong else "ok"
         print(f"{name:42} {worst:29} {errors[worst]:8.1e} {bound:8.0e} {verdict}")
     sys.exit(failed)
 

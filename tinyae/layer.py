@@ -38,7 +38,9 @@ class Parameter:
 
     data: the values. grad: dL/d(data) after a backward; the next backward overwrites
     it. trainable: False for values that are stored but not learned, such as batch
-    norm's running statistics. Both kinds are saved with the model.
+    norm's running statistics. Both kinds are saved with the model. A layer that draws
+    random numbers should draw them from a stored count of its forwards; then a training
+    that is resumed draws the same ones.
     """
 
     def __init__(self, data, trainable=True):

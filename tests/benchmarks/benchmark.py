@@ -1,9 +1,8 @@
-"""How fast tinyae is, beside PyTorch and a textbook's NumPy. Prints; asserts nothing.
+"""How fast tinyae trains, beside PyTorch (eager). Prints; asserts nothing.
 
     python tests/benchmarks/benchmark.py            everything, about half an hour
     python tests/benchmarks/benchmark.py --quick    a few minutes, with fewer images
-    python tests/benchmarks/benchmark.py epoch      one section: epoch, wide, textbook
-                                                    or lesson1
+    python tests/benchmarks/benchmark.py epoch      one section: epoch, wide or three
 
 Competitors run in turns, each in a process of its own, and a ratio is taken within each
 round. Each line shows the median of the rounds, the lowest and the highest. Without
@@ -16,6 +15,7 @@ import multiprocessing
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,18 +24,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lessons"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import joblib
-import nchw
 import numpy as np
 import sweep
 
 import data_tools
-from tinyae import Adam, AnelloAutoencoder
-from tinyae.experiment import Experiment, to_range
+from tinyae import AnelloAutoencoder
+from tinyae.experiment import Experiment
 from tinyae.training import Training
 
-TORCH = find_spec("torch") is not None
+LAYOUTS = ("", ", channels_last") if find_spec("torch") else ()
 CORES = joblib.cpu_count()
-EPOCHS = 4  # of lesson 1's work
+EPOCHS = 4  # of each of the three trainings
 
 
 def random_pixels(M):
@@ -46,77 +45,54 @@ def random_pixels(M):
 # Each of these returns a function that trains one epoch
 
 
-def tinyae_epoch(M, width=8):
-    training = Training(Experiment(model=partial(AnelloAutoencoder, width=width)))
-    return partial(training.train_epoch, random_pixels(M), epoch=1)
+def tinyae_epoch(M, model):
+    return partial(Training(Experiment(model=model)).train_epoch, random_pixels(M), 1)
 
 
-def torch_epoch(M, layout, width=8):
+def torch_epoch(M, model, layout):
     import torch
     import torch_training
 
     torch.set_num_threads(CORES)
-    experiment = Experiment(model=partial(AnelloAutoencoder, width=width))
-    training = torch_training.Training(experiment, layout)
-    return partial(training.train_epoch, torch.tensor(random_pixels(M)))
+    training = torch_training.Training(model(), layout)
+    return partial(training.epoch, torch.tensor(random_pixels(M)))
 
 
-def nchw_epoch(M):
-    layers = nchw.twin(AnelloAutoencoder(seed=1))
-    adam = Adam(list(nchw.parameters(layers).values()), weight_decay=1e-5)
-    order = np.random.default_rng(1).permutation(M)
-    pixels = random_pixels(M)
-
-    def epoch():
-        for start in range(0, M, 256):
-            chosen = order[start : start + 256]
-            nchw.train_step(layers, adam, to_range(pixels[chosen], (-1, 1)))
-
-    return epoch
+mine = {}  # in a competitor's own process: its function
 
 
-def serve(pipe, make, arguments):
-    """In a process of its own: run the function once for each message."""
-    function = make(*arguments)
-    function()  # the first call is slower
-    pipe.send(None)
-    while pipe.recv():
-        start = time.perf_counter()
-        function()
-        pipe.send(time.perf_counter() - start)
+def prepare(make, *arguments):
+    mine["epoch"] = make(*arguments)
+    mine["epoch"]()  # the first call is slower
 
 
-def race(makers, rounds):
-    """Run {name: (make, *arguments)} in turns; return {name: seconds of each round}."""
-    context = multiprocessing.get_context("spawn")
-    pipes, seconds = {}, {name: [] for name in makers}
-    for name, (make, *arguments) in makers.items():
-        pipes[name], theirs = context.Pipe()
-        work = (theirs, make, arguments)
-        context.Process(target=serve, args=work, daemon=True).start()
-        pipes[name].recv()
+def timed(function=None):
+    start = time.perf_counter()
+    (function or mine["epoch"])()
+    return time.perf_counter() - start
+
+
+def in_process(pool):
+    return pool.submit(timed).result()
+
+
+def race(runs, rounds, scale=1):
+    """Call each {name: function that returns seconds} in turns; print the ratios."""
+    seconds = {name: [] for name in runs}
     for _ in range(rounds):
-        for name, pipe in pipes.items():
+        for name, run in runs.items():
             time.sleep(0.2)  # the threads of the one before may still wait for work
-            pipe.send(True)
-            seconds[name].append(pipe.recv())
-    for pipe in pipes.values():
-        pipe.send(False)
-    return seconds
+            seconds[name].append(scale * run())
+    first, *others = seconds
+    for name, found in seconds.items():
+        print(f"  {name + ', seconds':<58} {spread(found)}")
+    for name in others:
+        ratios = np.divide(seconds[name], seconds[first])
+        print(f"  {f'{name} / {first}':<58} {spread(ratios)}", flush=True)
 
 
 def spread(values):
     return f"{np.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
-
-
-def show(seconds, scale=1):
-    """Print the seconds of each, and the ratio of each to the first, tinyae."""
-    first, *others = seconds
-    for name, found in seconds.items():
-        print(f"  {name + ', seconds':<58} {spread(np.multiply(found, scale))}")
-    for name in others:
-        ratios = np.divide(seconds[name], seconds[first])
-        print(f"  {f'{name} / {first}':<58} {spread(ratios)}", flush=True)
 
 
 # The sections
@@ -125,10 +101,15 @@ def show(seconds, scale=1):
 def epoch(args, width=8, M=60_000):
     """Train one epoch of 60,000 images in one process that may use all cores."""
     M = M // 10 if args.quick else M
-    makers = {"tinyae": (tinyae_epoch, M, width)}
-    for layout in ("", ", channels_last") if TORCH else ():
-        makers[f"PyTorch{layout}"] = (torch_epoch, M, layout, width)
-    show(race(makers, args.rounds), 60_000 / M)
+    model = partial(AnelloAutoencoder, width=width)
+    makers = {"tinyae": (tinyae_epoch, M, model)}
+    makers |= {f"PyTorch{s}": (torch_epoch, M, model, s) for s in LAYOUTS}
+    spawn = multiprocessing.get_context("spawn")
+    pools = {n: ProcessPoolExecutor(1, spawn, prepare, m) for n, m in makers.items()}
+    runs = {name: partial(in_process, pool) for name, pool in pools.items()}
+    for run in runs.values():
+        run()  # starts the process
+    race(runs, args.rounds, 60_000 / M)
 
 
 def wide(args):
@@ -136,19 +117,14 @@ def wide(args):
     epoch(args, width=32, M=12_000)
 
 
-def textbook(args):
-    """Train one epoch beside a straightforward im2col with the batch first."""
-    M = 6_000 if args.quick else 24_000
-    makers = {"tinyae": (tinyae_epoch, M), "textbook": (nchw_epoch, M)}
-    show(race(makers, args.rounds), 60_000 / M)
-
-
-def lesson1(args):
-    """Do lesson 1's work: three trainings of 4 epochs, with tests and all starts."""
+def three(args):
+    """Three trainings of 4 epochs (clean, two noises), with tests and all starts."""
     data = data_tools.load_fashion_mnist("sample" if args.quick else None)
     images = data.train_images, data.test_images
-    noises = None, data_tools.GaussianNoise(1.0), data_tools.RandomErasing()
-    work = {str(c): Experiment(corruption=c, epochs=EPOCHS) for c in noises}
+    work = {"clean": Experiment(epochs=EPOCHS)}
+    for sigma in (0.5, 1.0):
+        noise = data_tools.GaussianNoise(sigma)
+        work[str(sigma)] = Experiment(corruption=noise, epochs=EPOCHS)
 
     def ours():
         with tempfile.TemporaryDirectory() as folder:
@@ -158,25 +134,23 @@ def lesson1(args):
         import torch_training
 
         one = joblib.delayed(torch_training.run)
-        threads = CORES // n_jobs
-        jobs = [one(e, *images, threads, layout) for e in work.values()]
+        how = EPOCHS, images, CORES // n_jobs, layout
+        jobs = [one(AnelloAutoencoder(), sigma, *how) for sigma in (0, 0.5, 1.0)]
         joblib.Parallel(n_jobs)(jobs)
 
-    runs = {"tinyae": ours}
-    for layout in ("", ", channels_last") if TORCH else ():
-        runs[f"PyTorch{layout}, one by one"] = partial(theirs, layout, 1)
-        runs[f"PyTorch{layout}, in parallel"] = partial(theirs, layout, CORES)
-    seconds = {name: [] for name in runs}
-    for _ in range(args.rounds):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - start)
-            joblib.externals.loky.get_reusable_executor().shutdown()
-    show(seconds)
+    def with_start(run):
+        joblib.externals.loky.get_reusable_executor().shutdown()
+        return timed(run)
+
+    runs = {"tinyae": partial(with_start, ours)}
+    for layout in LAYOUTS:
+        for how, n_jobs in {"one by one": 1, "in parallel": CORES}.items():
+            run = partial(theirs, layout, n_jobs)
+            runs[f"PyTorch{layout}, {how}"] = partial(with_start, run)
+    race(runs, args.rounds)
 
 
-SECTIONS = {section.__name__: section for section in (epoch, wide, textbook, lesson1)}
+SECTIONS = {section.__name__: section for section in (epoch, wide, three)}
 
 
 def main():
@@ -187,12 +161,11 @@ def main():
     add("--quick", action="store_true", help="fewer images")
     add("--rounds", type=int, default=5, help="how often each competitor runs")
     args = parser.parse_args()
+    print(f"NumPy {np.__version__}, {CORES} cores")
     for name in args.sections:
         if name not in SECTIONS:
             parser.error(f"got {name!r}, expected one of {', '.join(SECTIONS)}")
-    print(f"NumPy {np.__version__}, {CORES} cores")
-    for name in args.sections:
-        print(f"\n{name}: {SECTIONS[name].__doc__}")
+        print(f"\n{name}: {SECTIONS[name].__doc__}", flush=True)
         SECTIONS[name](args)
 
 

@@ -1,15 +1,45 @@
-"""Drawn cases for the tests of the layers.
+"""The layers of the package, and drawn cases for the tests.
 
-Sizes within a case are pairwise distinct, so two axes in the wrong order are noticed.
-Values come from a generator with a drawn seed. The upstream gradient does too: normal
-numbers, never ones.
+A layer or loss in a list CHECKS of the package is in LAYERS or LOSSES, and so in every
+test that holds for all of them.
+
+Sizes within a drawn case are pairwise distinct, so two axes in the wrong order are
+noticed. Values come from a generator with a drawn seed. The upstream gradient does too:
+normal numbers, never ones.
 """
 
+import copy
+
 import numpy as np
+import pytest
 from hypothesis import assume
 from hypothesis import strategies as st
 
+from tinyae.gradcheck import collect
+from tinyae.layer import Layer
+
+LAYERS = [check for check in collect() if isinstance(check[0], Layer)]
+LOSSES = [check for check in collect() if not isinstance(check[0], Layer)]
+
+
+def every(checks):
+    """Run a test for each part and shape of `checks`; the part is a new copy."""
+    ids = [type(part).__name__ for part, _ in checks]
+    return pytest.mark.parametrize("part, shape", checks, ids=ids)
+
+
+every_layer = every(LAYERS)
+every_mode = pytest.mark.parametrize("training", [True, False])
+every_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
 seeds = st.integers(0, 2**32 - 1)
+
+
+def new(layer, dtype="float32"):
+    """Return a copy in that dtype, moved a little: no gamma is 1, no bias 0."""
+    layer, rng = copy.deepcopy(layer), np.random.default_rng(1)
+    for _, p in layer.named_parameters():
+        p.data = (p.data + rng.uniform(-0.1, 0.1, p.data.shape)).astype(dtype)
+    return layer
 
 
 def arrays(seed, *shapes, dtype="float64"):
@@ -21,6 +51,19 @@ def arrays(seed, *shapes, dtype="float64"):
     return made
 
 
+def gradients(layer):
+    """Return {name: gradient} of the trainable parameters."""
+    return {name: p.grad for name, p in layer.named_parameters() if p.trainable}
+
+
+def step(layer, shape, seed=1, dtype="float32"):
+    """Run forward and backward on read-only arrays; return all that it made."""
+    (x,) = arrays(seed, shape, dtype=dtype)
+    y = layer.forward(x)
+    (dy,) = arrays(seed + 1, y.shape, dtype=dtype)
+    return {"y": y, "dx": layer.backward(dy)} | gradients(layer)
+
+
 @st.composite
 def distinct(draw, count, low=1, high=7):
     """Draw `count` pairwise distinct sizes."""
@@ -28,30 +71,19 @@ def distinct(draw, count, low=1, high=7):
     return draw(st.lists(sizes, min_size=count, max_size=count, unique=True))
 
 
-def _geometry(draw):
-    """Draw C, O, H, W, N, all different, and kernel, stride, padding as pairs."""
+@st.composite
+def convolutions(draw, transposed=False):
+    """Draw (C, O, kernel, stride, padding), the shape (C, H, W, N) of x, and a seed.
+
+    All sizes differ; the three are pairs. transposed: with output_padding.
+    """
+    C, out, *size, N = draw(distinct(5))
     ranges = [(1, 5), (1, 3), (0, 2)]
     pairs = [draw(st.tuples(*[st.integers(*limits)] * 2)) for limits in ranges]
-    return draw(distinct(5)), pairs
-
-
-@st.composite
-def convolutions(draw):
-    """Draw (C, O, kernel, stride, padding), the shape (C, H, W, N) of x, and a seed."""
-    (C, out, *size, N), (kernel, stride, padding) = _geometry(draw)
-    fits = [n + 2 * p >= k for n, k, p in zip(size, kernel, padding, strict=True)]
-    assume(all(fits))
-    return (C, out, kernel, stride, padding), (C, *size, N), draw(seeds)
-
-
-@st.composite
-def transposed_convolutions(draw):
-    """Draw the same, with output_padding as the sixth argument."""
-    (C, out, *size, N), geometry = _geometry(draw)
-    extra = tuple(draw(st.integers(0, step - 1)) for step in geometry[1])
-    left = [
-        (n - 1) * s - 2 * p + k + e
-        for n, k, s, p, e in zip(size, *geometry, extra, strict=True)
-    ]
-    assume(min(left) > 0)
-    return (C, out, *geometry, extra), (C, *size, N), draw(seeds)
+    rows = zip(size, *pairs, strict=True)
+    if transposed:
+        assume(all((n - 1) * s - 2 * p + k > 0 for n, k, s, p in rows))
+        pairs.append(tuple(draw(st.integers(0, s - 1)) for s in pairs[1]))
+    else:
+        assume(all(n + 2 * p >= k for n, k, _, p in rows))
+    return (C, out, *pairs), (C, *size, N), draw(seeds)

@@ -98,3 +98,12 @@ def adam(theta, gradients, lr, betas, eps, weight_decay):
         vhat = v / (1 - betas[1] ** t)
         theta = theta - lr * mhat / (vhat**0.5 + eps)
     return theta
+
+
+def sgd(theta, gradients, lr, momentum, weight_decay):
+    """Return theta after one step for each gradient, as the PyTorch manual has it."""
+    v = 0.0
+    for g in gradients:
+        v = momentum * v + g + weight_decay * theta
+        theta = theta - lr * v
+    return theta

@@ -5,21 +5,23 @@ import sys
 import joblib
 import pytest
 import sweep
-from test_sweep import EXPERIMENTS, IMAGES, assert_same, train
+from test_sweep import assert_right, train, two
+
+from data_tools import RandomErasing
 
 
-def test_a_dask_cluster_gives_the_same_results(tmp_path):
+def test_a_dask_cluster_gives_the_same_bits(tmp_path):
     reason = "Dask is not installed: pip install 'dask[distributed]'"
     distributed = pytest.importorskip("distributed", reason=reason)
-    here = train(tmp_path / "here", n_jobs=1)
-    how = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
     with (
-        distributed.LocalCluster(**how) as cluster,
-        distributed.Client(cluster) as client,
+        distributed.LocalCluster(
+            2, threads_per_worker=1, dashboard_address=None
+        ) as one,
+        distributed.Client(one) as client,
         joblib.parallel_config(backend="dask"),
     ):
         client.upload_file(sweep.__file__)
-        there = dict(sweep.train_all(EXPERIMENTS, IMAGES, tmp_path / "there"))
+        experiments = two(corruption=RandomErasing())
+        assert_right(train(tmp_path, experiments), experiments)
         worked = client.run(lambda: "tinyae.training" in sys.modules)
     assert any(worked.values()), "the trainings did not run on the cluster"
-    assert_same({name: there[name] for name in here}, here)
