@@ -88,8 +88,8 @@ KINDS = {
     "ValueError: output_padding: got (1, 1), expected less than the stride (3, 1)": (
         lambda: ConvTranspose2d(1, 1, 3, (3, 1), output_padding=1)
     ),
-    "ValueError: kernel_size: got 4, expected at most 3: 3 pixels + 2 * padding 0": (
-        lambda: Conv2d(1, 1, 4, seed=1)(ones(1, 3, 9, 2))
+    "ValueError: kernel_size: got 6, expected at most 5: 3 pixels + 2 * padding 1": (
+        lambda: Conv2d(1, 1, 6, 1, 1, seed=1)(ones(1, 3, 9, 2))
     ),
     "ValueError: padding: got 2, expected less: 0 pixels would be left": (
         lambda: ConvTranspose2d(1, 1, (1, 2), padding=(0, 2), seed=1)(ones(1, 2, 3, 2))
