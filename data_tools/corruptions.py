@@ -102,8 +102,9 @@ class GaussianNoise:
     sigma: a number >= 0, or a pair (least, most), between which each image draws.
     Raises TypeError or ValueError for any other sigma.
 
-    Generators draw uniform numbers; Box and Muller make normal ones from them. Two
-    independent normal numbers are a point (x, y) in the plane. Its direction is uniform
+    The result is not clipped. Box and Muller's formula makes normal numbers from the
+    uniform ones of the generator. Two independent normal numbers are a point (x, y) in
+    the plane. Its direction is uniform
     in [0, 2π). Its squared length x² + y² exceeds t with probability exp(-t/2), and so
     does -2 log u. Hence two uniform numbers u and v give two normal ones:
 
@@ -175,7 +176,7 @@ class SaltAndPepper:
 
 @dataclass(frozen=True)
 class Masking:
-    """Set random pixels to `value`, black, as Vincent et al. (2008) do.
+    """Set random pixels to `value`, by default 0.
 
     amount: the probability that a pixel is set, or a pair (least, most), between which
     each image draws its own. The pixels are independent.
@@ -209,7 +210,8 @@ class RandomErasing:
     The logarithm of its height / width is uniform between the logarithms of `ratio`, so
     that 1/3 is as likely as 3. Both sides are rounded to whole pixels. A box must be
     smaller than the image both ways; otherwise the draw is repeated, TRIES times in
-    all, and then the image is left alone. All places inside are equally likely.
+    all, and then the image is left alone. All places inside are equally likely. A box
+    may be of any grey, so `value` is not compared with pixel_range.
 
     Raises TypeError or ValueError unless 0 <= p <= 1, 0 < low <= high for both pairs,
     scale is at most 1 and all numbers are finite.

@@ -103,7 +103,7 @@ def load_fashion_mnist(folder=None, mirrors=MIRRORS) -> FashionMNIST:
     as MNIST/raw inside.
     mirrors: the addresses to download from, in the order they are tried.
     Raises TypeError if folder is not a path, and DataError, naming the file, if one is
-    missing or damaged, or if the labels do not belong to the images.
+    missing or damaged, or if there are not as many labels as images.
     """
     if folder is None:
         folder = os.environ.get("TINYAE_DATA") or None

@@ -87,11 +87,12 @@ def read_folder(folder):
 
 
 def read_any(folder):
-    """Return where four IDX files are, their arrays, and if they are Fashion-MNIST's.
+    """Return the folder of four IDX files, their arrays, and whether they are genuine.
 
     They are in `folder` itself or, in torchvision's layout, in a folder inside it.
-    Raises DataError as read_file does, and unless there is such a folder, images are
-    (M, H, W) or (M, C, H, W), all of one size, and each has one label.
+    Genuine: Fashion-MNIST's. Raises DataError as read_file does, and if there is no
+    such folder, if images are not (M, H, W) or (M, C, H, W), all of one size, or if
+    there are not as many labels as images.
     """
     if not os.path.isdir(folder):
         raise DataError(f"{folder}: no such folder, expected one with four IDX files")

@@ -392,8 +392,8 @@ if data.complete and args.epochs == 20 and args.latent_dim == 4:
 #    makes no progress, while with batch norm it reaches 0.64. After 20 epochs the
 #    training loss is 0.605 instead of 0.600.
 # 6. After one epoch the four means are 0.010, 0.020, 0.013 and 0.024: there is no grid.
-#    The test loss is then 0.656 instead of 0.743 (seeds 2 and 3: 0.658 instead of 0.709,
-#    0.649 instead of 0.696). But after 20 epochs there is nothing left of this: the
+#    The test loss is then 0.656 instead of 0.743. (Seeds 2 and 3: 0.658 instead of
+#    0.709, 0.649 instead of 0.696.) After 20 epochs nothing is left of this lead: the
 #    training loss is 0.601 instead of 0.600 (seed 1).
 # 7. The check finds an error of 2e-11. The smallest value is not 0: for a grey target
 #    even y = t costs something, and for the training images the mean of that is 0.240.

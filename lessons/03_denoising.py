@@ -303,8 +303,8 @@ def inside(training, scored, others):
         "noise on black pixels": error(black, black),
         "noise clipped to [0, 1]": error(clipped, clipped),
         "least Σw of a filter": sums[darkest],
-        "its answer, clean, at most": answers[0].max(),
-        "its answer, noisy, at most": answers[1].max(),
+        "largest answer, clean": answers[0].max(),
+        "largest answer, noisy": answers[1].max(),
         "noise for this filter": error(clean, noisy),
         "noise for the others": error(noisy, clean),
     }
@@ -314,7 +314,7 @@ def inside(training, scored, others):
     found["variance / running one"] = np.max(norms[0].running_var.data / running)
     found["statistics renewed"] = error(noisy, noisy)
     rebuild(others[1], others[0], renew=True)
-    found["and noise for the others"] = error(noisy, clean)
+    found["and for the others"] = error(noisy, clean)
     return found
 
 
@@ -332,8 +332,8 @@ for what in anatomy[chosen[0]]:
     numbers = [over_seeds(*kind, what, anatomy) for kind in kinds]
     rows.append([what, *(plus_minus(n, 3) for n in numbers)])
     found[what] = numbers[-1].mean()
-header = ["MSE, or what is named", *(f"{SHORT[name]}, {code}" for name, code in kinds)]
-table(header, rows, f"Inside models (training, code size): 1,000 images, {STRONG}")
+header = ["", *(f"{SHORT[name]}, {code}" for name, code in kinds)]
+table(header, rows, f"MSE on 1,000 images, {STRONG} (training, code size)")
 blamed = found["noise for this filter"] > found["noise on all pixels"] / 2
 print(f"\nThis run {'confirms' if blamed else 'does not confirm'} that one filter does")
 print("most of the damage in the model that was trained with boxes.")

@@ -49,8 +49,9 @@ def sentence(error):
         if found := re.search(r"\[(Errno|WinError) .*", str(error)):
             return (
                 f"{found[0]}. Every finished epoch is saved. Make room, or choose "
-                "another folder: --output for figures, TINYAE_CACHE for trainings, "
-                f"JOBLIB_TEMP_FOLDER for what processes share. Then {AGAIN}."
+                "other folders: --output for figures, TINYAE_CACHE for trainings, "
+                "JOBLIB_TEMP_FOLDER for what processes share. The working folder must "
+                f"exist, too. Then {AGAIN}."
             )
         error = error.__cause__ or error.__context__
     return None
@@ -111,9 +112,14 @@ elif sys.argv[0] in sys.orig_argv and Path(sys.argv[0]).resolve().parent == HERE
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads of t-SNE sleep
 if not IN_NOTEBOOK:
     os.environ["MPLBACKEND"] = "agg"  # figures are written to files
-    # An encoding may lack σ, and a closed pipe is noticed at once.
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # None and IDLE's have not
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # it is closed, but our processes need it
+            stream = open(os.devnull, "w")
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)
+        if hasattr(stream, "reconfigure"):
+            # An encoding may lack σ, and a closed pipe is noticed at once.
             stream.reconfigure(errors="replace", line_buffering=True)
 warnings.filterwarnings("ignore", "IProgress")  # tqdm, in a notebook without widgets
 

@@ -1,6 +1,6 @@
 """Batch normalisation (Ioffe & Szegedy 2015), with its backward in closed form.
 
-Why normalise? Afterwards the scale of the weights before it does not matter: double
+Why normalise? Then the scale of the weights in the layer before does not matter: double
 them, and y stays the same (apart from eps). Networks with batch norm tolerate larger
 steps and worse initial weights. Why it helps so much is still debated (Santurkar et al.
 2018).
@@ -16,14 +16,14 @@ For each channel, over the M = H*W*N values it has in the batch:
 
 Backward. All M values use gamma and beta, so dgamma = Σ dy xhat and dbeta = Σ dy. Every
 x reaches every xhat of its channel, through s and through the mean. Lesson 0c goes back
-through the six lines one by one; what comes out is
+through the six lines one by one; the result is
 
     dx = gamma s (dy - mean(dy) - xhat mean(dy xhat))
 
 So backward removes two parts of dy: its mean, and its component along xhat. Shifting a
-channel's input, or rescaling it, does not change y, so no gradient can point in these
-directions. gamma may stand before the means because it is the same for all M values. In
-a layer norm, which averages over channels, it may not.
+channel's input, or rescaling it, does not change y, so dx has no component in these
+directions (apart from eps). gamma comes out of the means because all M values share it.
+In a layer norm, which averages over channels, it does not.
 """
 
 import numpy as np
@@ -45,7 +45,7 @@ class BatchNorm2d(Layer):
     measured around the batch's own mean, which makes it too small: by a factor of
     (M-1)/M on average, if the M values are independent. As in PyTorch, the stored one
     therefore has M-1 in place of M. Pixels of one image are not independent: within 4
-    images of Fashion-MNIST the variance is 3% too small, and M-1 mends 0.03% of it
+    images of Fashion-MNIST the variance is 3% too small, and M-1 adds only 0.03%
     (lesson 0c).
 
     eps keeps s finite when all values are equal. forward raises ValueError in training

@@ -1,7 +1,7 @@
 """Checks of arguments, one line each where they are used.
 
-Every message names the argument, what was given and what was expected. A wrong kind of
-thing raises TypeError, a wrong value or shape ValueError.
+Every message names the argument, what was given and what was expected. Usually a wrong
+kind of thing raises TypeError, and a wrong value or shape ValueError.
 """
 
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ import numpy as np
 
 from .backend import backend_of, dtype_name
 
-LARGEST = 2**31 - 1  # of any count or size: more could not be held in memory anyway
+LARGEST = 2**31 - 1  # of any integer: more is surely a mistake
 
 
 def expect(holds, error, name, got, expected):
@@ -123,8 +123,7 @@ def gradients(parameters):
         if p.grad is None:
             raise ValueError("step before backward: a parameter has no gradient")
         shape = tuple(p.data.shape)
-        name = f"parameters[{number}].grad (parameter of shape {shape})"
-        array(name, p.grad, shape, like=p.data)
+        array(f"parameters[{number}].grad", p.grad, shape, like=p.data)
 
 
 def layers(named, Layer):

@@ -5,19 +5,17 @@ import numpy as np
 from .backend import to_numpy
 
 
-def _places(training, x, target):
+def _places(training, x, loss):
     """Yield (description, array) for what a step has computed, in its order."""
     yield "the images themselves, before the first layer", x
-    yield "the target images", target
     for name, layer in training.model.named_layers():
         for array in (layer._saved or [()])[-1]:
             if hasattr(array, "dtype"):
                 yield f"what {name} ({type(layer).__name__}) saved for backward", array
-    parameters = training.model.named_parameters()
-    for name, p in reversed(parameters):
+    yield "the loss", training.backend.xp.asarray(loss)
+    for name, p in reversed(training.model.named_parameters()):
         if p.trainable:
             yield f"the gradient of {name}", p.grad
-    for name, p in parameters:
         yield f"{name} after the optimiser's step", p.data
 
 
@@ -30,9 +28,9 @@ def first_nonfinite(training, train_images):
     """
     pixels = training.backend.from_numpy(train_images)
     epoch = len(training.history) + 1
-    for number, batch in enumerate(training.train_batches(pixels, epoch), 1):
-        training.train_step(*batch)
-        for where, array in _places(training, *batch):
+    for number, (x, target) in enumerate(training.train_batches(pixels, epoch), 1):
+        loss = training.train_step(x, target)
+        for where, array in _places(training, x, loss):
             if not np.isfinite(to_numpy(array)).all():
                 return f"It began in batch {number} of the training images, in {where}."
     return "The training images do not show it: it began in the test images."

@@ -17,7 +17,9 @@ from .optim import Adam
 
 @dataclass(frozen=True)
 class Experiment:
-    """All settings that decide a training. The defaults are those of the report.
+    """All settings that decide a training.
+
+    The defaults are those of the student report that the lessons redo.
 
     Equal experiments on equal data give bit-identical weights, on the same backend and
     machine and with the same number of threads.
@@ -140,7 +142,7 @@ def batches(pixels, experiment, rng, order=None):
         clean = to_range(chosen, experiment.pixel_range)
         if corruption is None:
             x = target = batch_contiguous(clean)
-        else:  # the target is copied first, for a corruption may change its argument
+        else:  # copy the target first: a corruption may change its argument
             target = batch_contiguous(clean) if experiment.clean_target else None
             corrupted = corruption(clean, rng)
             checks.array("corruption", corrupted, tuple(clean.shape), like=clean)

@@ -7,8 +7,8 @@ runs of forward. But it does not use the formulas in backward, so it can judge t
     python -m tinyae.gradcheck               all layers and losses of this package
     python -m tinyae.gradcheck my_layer.py   those of a file of yours
 
-Both look for a list CHECKS = [(layer or loss, input shape), ...], which stands at the
-end of each file that defines some. The batch is the last axis of a layer's input.
+Both look for a list CHECKS = [(layer or loss, input shape), ...] at the end of each
+file that defines some. The shape includes the batch, which is a layer's last axis.
 
 To compare whole arrays through one number, we weight forward's result y with an array
 dy and sum: L = Σ dy * y. Then dL/dy is dy itself, so backward(dy) must return dL/dx
@@ -53,8 +53,8 @@ def measure(f, x, dy, index, step):
     # Where f is smooth, its fourth difference is about h⁴. A kink, such as ReLU's,
     # makes it about h, and the measured slope is then a mix of the slopes on both
     # sides, which no backward could return. Divided by 12 h, as the slopes are below,
-    # it says how wrong the measured slope may be. It uses forward only, so a wrong
-    # backward cannot switch this test off.
+    # it is nearly always about as large as their error. It uses forward only, so a
+    # wrong backward cannot switch this test off.
     fourth = y[-2] - 4 * y[-1] + 6 * y[0] - 4 * y[1] + y[2]
     bend = np.sum(np.abs(dy * fourth)) / (12 * step)
     slopes = (8 * (y[1] - y[-1]) - (y[2] - y[-2])) / (12 * step)  # (4 D(h) - D(2h)) / 3
@@ -65,7 +65,8 @@ def measure(f, x, dy, index, step):
 def compare(name, f, x, dy, gradient, step, entries, rng):
     """Return the error of `gradient`, which claims to be dL/dx.
 
-    Raises ValueError, naming `name`, if it does not have the shape of x.
+    Raises ValueError, naming `name`, if its shape is not that of x, or if forward is
+    not smooth around most of the entries.
     """
     if np.shape(gradient) != x.shape:
         got = f"{type(gradient).__name__} of shape {np.shape(gradient)}"
@@ -74,7 +75,6 @@ def compare(name, f, x, dy, gradient, step, entries, rng):
     places = rng.permutation(x.size)[:entries]
     indices = [np.unravel_index(place, x.shape) for place in places]
     measured = np.array([measure(f, x, dy, index, step) for index in indices])
-    analytic = np.ravel(gradient)[places]
     smooth = ~np.isnan(measured)
     if np.mean(smooth) < 0.5:
         raise ValueError(
@@ -82,7 +82,7 @@ def compare(name, f, x, dy, gradient, step, entries, rng):
             "smaller step, or a larger one if its values are large; or is forward "
             "random?"
         )
-    errors = np.abs(analytic - measured)[smooth]
+    errors = np.abs(np.ravel(gradient)[places] - measured)[smooth]
     error = np.max(errors) / max(np.max(np.abs(measured[smooth])), FLOOR)
     return inf if np.isnan(error) else float(error)
 
@@ -142,22 +142,22 @@ def check_layer(layer, x, seed=0, *, step=1e-4, entries=None):
     errors, seen = {}, None
     for mode, suffix in {True: "", False: " (evaluation)"}.items():
         layer.train(mode)
-        y = np.array(run())
-        gradients = backward()
+        found = [np.array(run()), backward()]
+        gradients = found[1]
         if not _equal(gradients, backward(input_grad=False) | {"x": gradients["x"]}):
             raise ValueError(
                 f"{type(layer).__name__}: backward with input_grad=False stores other "
                 f"gradients{suffix}, expected the same"
             )
-        if _equal(seen, [y, gradients]):
+        if _equal(seen, found):
             break  # both modes compute the same
-        seen = [y, gradients]
+        seen = found
         for name, data in tensors.items():
             where = f"{type(layer).__name__}, the gradient for {name}{suffix}"
             errors[name + suffix] = compare(
                 where, run, data, dy, gradients[name], step, entries, rng
             )
-        stored = [(p, np.array(p.data)) for p, _ in stored]  # those that have followed
+        stored = [(p, np.array(p.data)) for p, _ in stored]  # as training left them
     return errors
 
 
@@ -210,8 +210,8 @@ def read_checks(file):
         folder, name = folder.parent, f"{folder.name}.{name}"
     sys.path.insert(0, str(folder))  # as when Python runs the file
     if Path(file).is_file():
-        plain = "." not in name
-        found = runpy.run_path(file) if plain else vars(importlib.import_module(name))
+        inside = "." in name
+        found = vars(importlib.import_module(name)) if inside else runpy.run_path(file)
     if not found.get("CHECKS"):
         sys.exit(
             f"{file}: got no CHECKS, expected a Python file that defines CHECKS = "

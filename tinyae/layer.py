@@ -14,12 +14,12 @@ Layers take the batch last: images are (C, H, W, N), vectors are (features, N). 
 whole autoencoder takes the batch first.
 
 A layer never modifies its arguments, nor an array it has returned. (Flatten and
-Unflatten return a view of their argument.) backward refers to the most recent forward,
-which may have kept x itself, not a copy, so do not modify x in between. backward
+Unflatten may return a view of their argument.) backward refers to the most recent
+forward, which may have kept x itself, not a copy, so do not modify x in between. It
 overwrites the gradients of the backward before, so there is no zero_grad to call.
 
-Each forward begins with a check of its argument, checks.array("x", x, shape, like=w):
-x must have that shape, and the dtype and the library of the weight w.
+A layer's forward first checks x: checks.array("x", x, shape, like=w) requires that
+shape, and the dtype and library of the weight w. Without weights, like is left out.
 
 In the code, np is NumPy on the host, that is, in main memory. xp = namespace(x) is the
 library that made x: NumPy, or CuPy on a GPU (backend.py).
@@ -39,8 +39,8 @@ class Parameter:
     data: the values. grad: dL/d(data) after a backward; the next backward overwrites
     it. trainable: False for values that are stored but not learned, such as batch
     norm's running statistics. Both kinds are saved with the model. A layer that draws
-    random numbers should draw them from a stored count of its forwards; then a training
-    that is resumed draws the same ones.
+    random numbers should count its forwards in such a value, and make its generator
+    from the count; then a training that is resumed draws the same numbers.
     """
 
     def __init__(self, data, trainable=True):

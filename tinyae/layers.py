@@ -57,9 +57,8 @@ class ReLU(Layer):
     def forward(self, x):
         checks.array("x", x)
         xp = namespace(x)
-        return self.save_for_backward(
-            xp.clip(x, 0.0, inf), x > 0
-        )  # clip(x, 0, inf) is max(x, 0)
+        y = xp.clip(x, 0.0, inf)  # max(x, 0)
+        return self.save_for_backward(y, x > 0)
 
     def backward(self, dy, input_grad=True):
         (positive,) = self.saved(dy)
@@ -70,7 +69,7 @@ class ReLU(Layer):
 
 
 class Sigmoid(Layer):
-    """The logistic function y = 1 / (1 + exp(-x)), which maps any number into (0, 1).
+    """The logistic function y = 1 / (1 + exp(-x)), in (0, 1); rounding may give 1.
 
         slope = exp(-x) / (1 + exp(-x))² = y (1 - y)
 

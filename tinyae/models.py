@@ -70,7 +70,7 @@ class AnelloAutoencoder(Layer):
     An autoencoder is two networks: the encoder squeezes an image into a few numbers,
     its code, and the decoder rebuilds the image from the code.
 
-    Takes and returns images (N, 1, 28, 28); the rebuilt ones lie in (0, 1). Codes are
+    Takes and returns images (N, 1, 28, 28); the rebuilt ones lie in [0, 1]. Codes are
     (N, latent_dim). Inside, the batch is last. width: channels after the first
     convolution (Anello's: 8); the next two double them. seed: as for Linear.
     """
@@ -128,12 +128,12 @@ class AnelloAutoencoder(Layer):
         return batch_first(self.encoder.forward(batch_last(x)))
 
     def decode(self, codes):
-        """Codes (N, latent_dim) -> images (N, 1, 28, 28) in (0, 1)."""
+        """Codes (N, latent_dim) -> images (N, 1, 28, 28) in [0, 1]."""
         checks.array("codes", codes, ("N", self.latent_dim))
         return batch_first(self.decoder.forward(batch_last(codes)))
 
     def forward(self, x):
-        """Images (N, 1, 28, 28) -> their reconstructions, the same shape, in (0, 1)."""
+        """Images (N, 1, 28, 28) -> their reconstructions, the same shape, in [0, 1]."""
         return self.decode(self.encode(x))
 
     def backward(self, dy, input_grad=True):

@@ -2,8 +2,8 @@
 
 An optimiser sees the network as one long vector θ, all its parameters laid end to end,
 and the gradient g = dL/dθ beside it. The gradient says in which direction the loss
-grows fastest. So we go a little in the opposite direction. How far to go, the optimiser
-has to decide itself:
+grows fastest. So we go a little in the opposite direction. The optimiser decides how
+far:
 
     SGD, gradient descent     θ -= lr g
     SGD with momentum         θ -= lr v, where v sums up the g of all steps so far
@@ -87,7 +87,8 @@ class Optimizer:
         self.t = int(state["t"])
         for name in self.memory:
             vector = getattr(self, name)
-            vector[...] = backend_of(vector).from_numpy(state[name])
+            values = np.reshape(state[name], vector.shape)  # must not broadcast
+            vector[...] = backend_of(vector).from_numpy(values)
 
 
 class SGD(Optimizer):
@@ -97,8 +98,8 @@ class SGD(Optimizer):
         θ -= lr v
 
     With momentum 0, v is g. With 0.9, v is the sum of the g of all steps, each counting
-    0.9 times as much as the next. Where they agree, v grows to 10 g; where they point
-    to and fro, they cancel.
+    0.9 times as much as the next. Where they agree, v grows to 10 g; where their sign
+    alternates, v shrinks to about g / 2.
     """
 
     memory = ("v",)
@@ -123,9 +124,10 @@ class Adam(Optimizer):
         v = β2 v + (1 - β2) g²          running mean of g²: the size
         θ -= lr (m / (1 - β1ᵗ)) / (√(v / (1 - β2ᵗ)) + eps)
 
-    m and v start at 0, so after t steps their weights sum to only 1 - βᵗ. Dividing by
-    that makes them true averages. Without this correction m would start 10 times too
-    small and √v 32 times too small, and the first steps would be 3 to 7 times too long.
+    m and v start at 0, so after t steps the factors of the g sum to only 1 - βᵗ.
+    Dividing by that makes m and v true averages. Without this correction m would start
+    10 times too small and √v 32 times too small, and the first steps would be 3 to 7
+    times too long.
 
     Weight decay is part of g here, so Adam rescales it like the rest; AdamW subtracts
     lr * weight_decay * θ separately instead.

@@ -16,7 +16,7 @@ from. Overlapping patches contain the same pixel several times, so col2im ADDS:
 Both functions loop only over the kh*kw offsets. For each offset they move a block of
 all images. N is the last axis, so every copy moves N neighbouring numbers at a time.
 
-Letters, here and in every file: N images in the batch, C channels in, O channels out,
+Letters in shapes, in every file: N images in the batch, C channels in, O channels out,
 H and W the height and width of an image, OH and OW those of the output, kh and kw those
 of the kernel; sh and sw are the strides, ph and pw the padding.
 """
@@ -65,8 +65,8 @@ def _along(size, kernel, stride, padding):
         inside = [a for a in positions if 0 <= pixels[a] < size]
         if inside:
             first, last = inside[0], inside[-1]
-            pixels = slice(pixels[first], pixels[last] + 1, stride)
-            yield offset, slice(first, last + 1), pixels
+            read = slice(pixels[first], pixels[last] + 1, stride)
+            yield offset, slice(first, last + 1), read
 
 
 @cache  # the same for every batch

@@ -56,7 +56,7 @@ class Training:
 
     @np.errstate(over="ignore", invalid="ignore", divide="ignore")  # reported below
     def run(self, train_images, test_images, epochs=None):
-        """Train for `epochs` more epochs, or until experiment.epochs; return self.
+        """Train until experiment.epochs, but at most `epochs` more; return self.
 
         train_images, test_images: (M, H, W) or (M, C, H, W), uint8, NumPy arrays.
         Raises TypeError or ValueError, before the first step, if they or a part of the
@@ -90,8 +90,7 @@ class Training:
         for name, wanted in CONTRACT.items():
             part = getattr(self, name)
             if not all(hasattr(part, attribute) for attribute in wanted):
-                form = ", ".join(wanted)
-                raise TypeError(f"{name}: got {part!r}, expected an object with {form}")
+                raise TypeError(f"{name}: got {part!r}, expected one with {wanted}")
         x = to_range(pixels[:2, ...], self.experiment.pixel_range)
         with evaluation(self.model):
             y = self.model.forward(x)
@@ -150,7 +149,7 @@ class Training:
         return self._apply(self.model.encode, images)
 
     def reconstruct(self, images):
-        """Return what the model makes of images (M, C, H, W), float32, NumPy arrays."""
+        """Return the reconstructions of images (M, C, H, W), float32, NumPy arrays."""
         return self._apply(self.model.forward, images)
 
     def _apply(self, function, images, size=256):

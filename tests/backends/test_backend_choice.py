@@ -80,10 +80,9 @@ def assert_falls_back(words):
 
 BANNER = ImportError(f"\n{'=' * 64}\nFailed to import CuPy.\n\nIf you installed ...\n")
 CAUSED = ImportError(str(BANNER))
-CAUSED.__cause__ = ImportError("libnvrtc.so.12: cannot open")
+CAUSED.__cause__ = OSError("libnvrtc.so.12: cannot open\nmore")
 ABSENT = {  # what `import cupy` raises: the words that must be said
     ModuleNotFoundError("No module", name="cupy"): "CuPy is not installed",
-    OSError("libcudart.so.12: no such file\nmore"): "libcudart.so.12: no such file",
     BANNER: "Failed to import CuPy.",
     CAUSED: "libnvrtc.so.12: cannot open",
     AttributeError(""): "(AttributeError)",
@@ -119,7 +118,6 @@ def test_auto_takes_a_device_that_works(cupy):
     weight = Linear(2, 3, seed=1).to("cupy").weight.data
     assert type(weight) is type(zeros((2,), like=weight)) is Array
     assert type(to_numpy(weight)) is np.ndarray
-    assert get_backend("numpy")[0].xp is np, "numpy remains available"
 
 
 def test_a_cupy_array_is_known_before_cupy_was_requested(cupy, monkeypatch):

@@ -14,7 +14,6 @@ from tinyae.optim import SGD, Adam, Optimizer
 from tinyae.training import Training
 
 (BATCH,) = arrays(1, (8, 1, 28, 28), dtype="float32")
-rng = np.random.default_rng(1)
 
 
 class RMSProp(Optimizer):
@@ -83,10 +82,15 @@ def destroy(images, rng):
     return images
 
 
+ranges = []
+destroy.check_range = ranges.append
+
+
 @pytest.mark.parametrize("clean_target", [True, False])
 def test_the_clean_image_stays_clean_whatever_a_corruption_does(clean_target):
     experiment = Experiment(corruption=destroy, clean_target=clean_target, batch_size=3)
     clean = to_range(IMAGES[1], (-1, 1))
+    assert ranges[-1] == (-1, 1)  # it could have refused
     found = [*batches(IMAGES[1], experiment, None)]
     assert [len(x) for x, _ in found] == [3, 3, 1]
     x, target = (np.concatenate(part) for part in zip(*found, strict=True))
@@ -110,7 +114,7 @@ class Pixelwise(Layer):
 
 
 def test_images_in_colour_and_of_any_size_are_trained_on():
-    images = rng.integers(0, 256, (9, 3, 32, 32), dtype="uint8")
+    images = np.random.default_rng(1).integers(0, 256, (9, 3, 32, 32), dtype="uint8")
     one = Training(Experiment(Pixelwise, optimizer=partial(SGD, lr=0.5), epochs=9))
     (_, first), *_, (_, last) = one.run(images, images).history
     assert last < first

@@ -20,20 +20,21 @@ import sys
 import tempfile
 from pathlib import Path
 
-os.environ |= {"OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+os.environ |= {"OPENBLAS_NUM_THREADS": "1", "HYPOTHESIS_PROFILE": "mutants"}
+os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
 sys.dont_write_bytecode = True  # two changes may be of one size and in one second
 
-import hypothesis  # noqa: E402, F401 -- imported once, for all forks
-import numpy  # noqa: E402, F401
+import numpy  # noqa: E402, F401 -- imported once, for all forks
 import pytest  # noqa: E402
+from hypothesis import Phase, settings  # noqa: E402
 
-PAIRS = (
-    "Add Sub, Mult Div, BitOr BitAnd, And Or, Lt LtE, Gt GtE, Eq NotEq, In NotIn, "
-    "Is IsNot, USub UAdd"
-)
+QUICK = {"max_examples": 10, "phases": [Phase.explicit, Phase.generate]}
+settings.register_profile("mutants", derandomize=True, deadline=None, **QUICK)
+
+PAIRS = "FloorDiv Mult, Mod Mult, Pow Mult, MatMult Mult, Not UAdd, Add Sub, Mult Div, "
+PAIRS += "BitOr BitAnd, And Or, Lt LtE, Gt GtE, Eq NotEq, In NotIn, Is IsNot, USub UAdd"
 PAIRS = [pair.split() for pair in PAIRS.split(", ")]
-OTHER = dict(PAIRS) | {new: old for old, new in PAIRS}
-OTHER |= dict.fromkeys(["FloorDiv", "Mod", "Pow", "MatMult"], "Mult") | {"Not": "UAdd"}
+OTHER = {new: old for old, new in PAIRS} | dict(PAIRS)
 
 
 def replacement(node, old):
@@ -46,6 +47,7 @@ def replacement(node, old):
 
 def mutants(source):
     """Yield (line number, the changed expression, the changed source)."""
+    source, *checks = source.partition("\nCHECKS =")  # those inputs may be any
     for number, node in enumerate(ast.walk(ast.parse(source))):
         for field, value in ast.iter_fields(node):
             listed = isinstance(value, list)
@@ -57,14 +59,14 @@ def mutants(source):
                     changed = list(ast.walk(tree))[number]
                     news = [*olds[:place], new, *olds[place + 1 :]]
                     setattr(changed, field, news if listed else new)
-                    yield node.lineno, ast.unparse(changed), ast.unparse(tree)
+                    text = ast.unparse(tree) + "".join(checks)
+                    yield node.lineno, ast.unparse(changed), text
 
 
 def run(tests):
     """Run pytest without output, and exit with its status."""
-    for stream in (1, 2):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
-    os._exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests]))
+    sys.stdout = open(os.devnull, "w")
+    os._exit(pytest.main(["-x", "--tb=no", "-p", "no:cacheprovider", *tests]))
 
 
 def fails(tests):
@@ -80,7 +82,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("files", nargs="+")
     parser.add_argument("--tests", nargs="...", help="last: what pytest is given")
-    parser.add_argument("--sample", type=int, default=10**6, metavar="N")
+    parser.add_argument("--sample", type=int, default=10**6)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     copy = Path(tempfile.mkdtemp(), "copy")

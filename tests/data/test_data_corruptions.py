@@ -248,7 +248,7 @@ def test_the_parts_of_a_mixture_may_work_in_place():
     "change, got",
     [
         (lambda images: None, "NoneType"),
-        (lambda images: images.astype("float32"), "dtype float32"),
+        (lambda images: images.astype("float32"), "float32 on numpy"),
         (lambda images: images[::2], r"shape \(3, 3, 7, 9\)"),
     ],
 )

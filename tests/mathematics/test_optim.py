@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import tinyae
 from tinyae.layer import Parameter
-from tinyae.optim import SGD, Adam
+from tinyae.optim import SGD, Adam, Optimizer
 
 SHAPES = [(2, 3), (4,), (1, 2, 1, 3)]
 fractions = st.floats(0, 0.9999)
@@ -51,12 +51,13 @@ def test_adam_and_sgd_follow_their_definitions(seed, steps, lr, betas, eps, deca
 def test_defaults_and_first_steps():
     """Adam's m / √v is 1 or -1 after one step, however large the gradient."""
     slope = np.array([1e-3, -1.0, 50, -4e4, 2])
-    first = Adam([Parameter(np.zeros(5))])
-    np.testing.assert_allclose(*trained(first, [[slope]]), -1e-3 * np.sign(slope), 1e-4)
-    assert (first.betas, first.eps, first.weight_decay) == ((0.9, 0.999), 1e-8, 0)
-    first = SGD([Parameter(np.zeros(5))])
-    np.testing.assert_allclose(*trained(first, [[slope]] * 2), -2e-3 * slope)
-    assert first.weight_decay == 0
+    made = [kind([Parameter(np.zeros(5))]) for kind in (Optimizer, SGD, Adam)]
+    assert {(each.lr, each.weight_decay) for each in made} == {(1e-3, 0)}
+    _, descent, adaptive = made
+    np.testing.assert_allclose(*trained(descent, [[slope]] * 2), -2e-3 * slope)
+    wanted = -1e-3 * np.sign(slope)
+    np.testing.assert_allclose(*trained(adaptive, [[slope]]), wanted, 1e-4)
+    assert (adaptive.betas, adaptive.eps) == ((0.9, 0.999), 1e-8)
 
 
 @pytest.mark.parametrize("kind", [Adam, SGD])

@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 LESSONS = ROOT / "lessons"
 LESSON_1 = LESSONS / "01_objective1.py"
-WAIT = 300  # seconds; never reached, however slow the machine
+WAIT = 240  # seconds; an idle worker would end after 300
 
 
 def start(folder, *arguments, program, flags=(), cwd=None, **variables):
