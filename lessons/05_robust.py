@@ -531,7 +531,8 @@ table(["Ïƒ is read from", "rms error"], rows, "How well a linear formula reads Ï
 # saw a box fills it with a garment. Regression is better, partly because it hedges: it
 # predicts the mean. (On 1,000 images, with seed 1, one filling has 0.0075 and the mean
 # of ten has 0.0055.) But where no pixel is known, regression returns the mean of all
-# images; the network draws the garments at the end of figure 16.
+# images; the network draws shirts, shoes, boots and bags (figure 16, at the end). It
+# does not know all garments equally well: trousers and dresses are missing.
 
 
 # %%
@@ -579,7 +580,7 @@ strips |= {f"drawn, seed {s}": images for s, images in zip(SEEDS, drawn, strict=
 print("\nFigure 16: boxes, filled in; and garments, drawn from noise alone.")
 alt = "Ten garments with a black box, what four methods put there, and ten drawings of "
 alt += "shirts, shoes, boots and bags, from noise alone, by each of three networks."
-figure = draw_strips({"": strips}, (10, 9))
+figure = draw_strips({"": strips}, (10, 8.4))
 write_figure(figure, args, "figure16_boxes", data, alt)
 
 # %% [markdown]
