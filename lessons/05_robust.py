@@ -600,7 +600,7 @@ write_figure(figure, args, "figure16_boxes", data, alt)
 #   0.0237 ± 0.0002 instead of 0.0227 ± 0.0002 at 1. Perhaps the reason is that each
 #   mistake in returning strong noise, pixel by pixel, stays in the image. Without
 #   skips the subtraction fails (@@ at 0.35): noise does not fit through a code of 128.
-# - **The bottleneck** @@ (@@ at 0.1, @@ at 0.5 and @@ at 1 without it).
+# - **The bottleneck** @@ (without it @@ at 0.1, @@ at 0.35 and @@ at 1).
 # - **The code gets worse.** With skips the 5-NN accuracy of the code is 0.833 ± 0.006,
 #   without them @@. Lesson 3's code of 32, trained on clean images, reaches 0.869 with
 #   a quarter of the numbers. What can go around the code need not go through it.
