@@ -3,7 +3,6 @@
 import argparse
 import csv
 import html
-import json
 import multiprocessing
 import os
 import re
@@ -39,13 +38,11 @@ def sentence(error):
             return f"Stopped. Every finished epoch is saved; {AGAIN}."
         if isinstance(error, MENDABLE):
             return str(error)
-        if isinstance(error, BrokenExecutor):
+        if isinstance(error, (BrokenExecutor, MemoryError)):
             return (
-                "A worker process was killed, perhaps because memory ran out. Every "
-                f"finished epoch is saved; {AGAIN}."
+                "A worker process was killed, or memory ran out. Every finished epoch "
+                f"is saved; {AGAIN}."
             )
-        if isinstance(error, MemoryError):
-            return f"Not enough memory: {error}. A smaller --latent-dim needs less."
         if found := re.search(r"\[(Errno|WinError) .*", str(error)):
             return (
                 f"{found[0]}. Every finished epoch is saved. Make room, or choose "
@@ -140,7 +137,13 @@ except ImportError as error:
     )
 
 MENDABLE = BackendUnavailable, data_tools.DataError, SweepError, TrainingDiverged
-__all__ = ["measure", "np", "plt", "remember"]  # for the lessons to import
+__all__ = [
+    "checkpoint",
+    "measure",
+    "np",
+    "plt",
+    "remember",
+]  # for the lessons to import
 
 SIGMAS = ("0.01", "0.1", "0.5", "1")
 CORRUPTIONS = {"Normal": None, "RandomErasing": data_tools.RandomErasing()}
@@ -170,15 +173,15 @@ def options(name, description, trains=True, epochs_quick=20, largest_code=784):
     if IN_NOTEBOOK and Path(sys.argv[0]).stem != name:  # else it was started by %run
         given = shlex.split(os.environ.get("TINYAE_OPTIONS", ""))
     parser = argparse.ArgumentParser(
-        prog=f"{name}.py" if given is None else "TINYAE_OPTIONS",
+        prog=name,
         usage="%(prog)s [options]",
         description=description,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
     add("--seed", type=int, default=1, help="of weights, order and noise")
-    folder = ROOT / "results" / name
-    add("--output", default=folder, help="folder for figures and tables")
+    default = ROOT / "results" / name
+    add("--output", default=default, help="folder for figures and tables")
     add("--backend", default="auto", help="numpy (a CPU), cupy (an NVIDIA GPU) or auto")
     add("--quick", action="store_true", help="a minute or two on the small sample")
     if trains:
@@ -203,9 +206,7 @@ def options(name, description, trains=True, epochs_quick=20, largest_code=784):
         parser.error(f"argument --{error}")
     args.backend = backend.name
     args.output = Path(os.path.expanduser(args.output))
-    run = vars(args) | {"device": why, "numpy": np.__version__, "python": sys.version}
-    text = json.dumps({"lesson": name} | run, indent=1, default=str)
-    checkpoint.write(args.output / "run.json", text.encode())
+    args.output.mkdir(parents=True, exist_ok=True)
     print(why)
     return args
 
@@ -240,8 +241,9 @@ def train(experiments, data, args, after_epoch=None):
 
 @remember
 def _tsne(codes):
-    few = min(30, len(codes) - 1)  # perplexity must be less than the number of codes
-    return TSNE(perplexity=few, random_state=307, n_jobs=-1).fit_transform(codes)
+    how = {"perplexity": min(30, len(codes) - 1), "random_state": 307, "n_jobs": -1}
+    start = "pca" if codes.shape[1] > 1 else "random"  # it needs two columns
+    return TSNE(init=start, **how).fit_transform(codes)
 
 
 def tsne(codes):
@@ -251,8 +253,6 @@ def tsne(codes):
             "The autoencoder collapsed: all its codes are equal, so are their places."
         )
         return np.zeros((len(codes), 2))
-    if codes.shape[1] < 2:  # the initialisation by PCA needs two columns
-        codes = np.hstack([codes, np.zeros_like(codes)])
     return _tsne(codes)
 
 
@@ -302,9 +302,8 @@ def loss_table(trainings, data, args, number):
     header = ["dataset", "epoch", "train", "test", "report: train", "report: test"]
     rows = []
     for name, training in trainings.items():
-        report = {1: REPORT[name][:2], args.epochs: REPORT[name][2:]}
-        for epoch, theirs in report.items():
-            theirs = theirs if comparable else ("-", "-")
+        for epoch, i in {1: 0, args.epochs: 2}.items():
+            theirs = REPORT[name][i : i + 2] if comparable else ("-", "-")
             rows.append([name, str(epoch), *training.history[epoch - 1], *theirs])
     table(header, rows, f"Table {number}. Average loss")
     write_csv(args.output / f"table{number}.csv", [header, *rows])

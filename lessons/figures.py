@@ -58,14 +58,15 @@ def first_of_each(labels):
     return np.unique(labels, return_index=True)[1][:10]
 
 
-def figure_images(rows, titles, title=None, pixel_range=(-1, 1)):
-    """Draw rows of images, {name: (10, C, H, W)}; titles: (10,), above the columns."""
-    size = (1.1 * len(titles), len(rows) + (0.9 if title else 0.5))
-    figure, axes = plt.subplots(len(rows), len(titles), figsize=size, squeeze=False)
+def figure_images(rows, titles=(), title=None, pixel_range=(-1, 1)):
+    """Draw rows of images, {name: (N, C, H, W)}; titles: of the columns."""
+    size = max(map(len, rows.values())), len(rows)
+    how = {"figsize": (1.1 * size[0], size[1] + 0.9), "squeeze": False}
+    figure, axes = plt.subplots(size[1], size[0], **how)
     for row, (name, images) in zip(axes, rows.items(), strict=True):
+        row[0].set_ylabel(name, rotation=0, ha="right", va="center")
         for axis, image in zip(row, images, strict=True):
             show_image(axis, image, pixel_range)
-        row[0].set_ylabel(name, rotation=0, ha="right", va="center")
     for i, text in enumerate(titles):
         axes[0, i].set_title(text, fontsize=10)
     figure.suptitle(title)

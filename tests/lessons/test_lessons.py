@@ -11,6 +11,11 @@ from processes import LESSONS, run
 each_lesson = pytest.mark.parametrize(
     "lesson", sorted(LESSONS.glob("[0-9]*.py")), ids=lambda lesson: lesson.stem
 )
+FOUND = {  # numbers in the text that every machine repeats
+    "00a_backprop": ["1e-05", "3e-12", "1e-02", "2e-06", "1,185"],
+    "00b_convolution": ["7 -> 4 -> 7", "8 -> 4 -> 8 with output_padding 1"],
+    "00c_batchnorm_adam": ["9.00", "0.091", "0.0055", "3.16", "step 12", "0.460"],
+}
 
 
 @each_lesson
@@ -22,6 +27,7 @@ def test_a_quick_run(tmp_path, lesson):
     figures = {Path(path) for path in re.findall(r"figure: (.*\.png)", out)}
     assert figures and figures == set(tmp_path.glob("*.png"))
     assert all(path.stat().st_size > 5_000 for path in figures)
+    assert all(number in out for number in FOUND.get(lesson.stem, []))
 
 
 @each_lesson
@@ -33,7 +39,7 @@ def test_without_its_packages(lesson):
         "del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
     )
     command = [sys.executable, "-c", code, lesson]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8")
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", cwd=LESSONS)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert any(f"need {name}," in done.stderr for name in absent)
     assert "-m pip install" in done.stderr
