@@ -49,7 +49,7 @@ def python(folder, code, root=ROOT):
     """Return the lines that the code prints, run in a folder."""
     path = map(str, (folder, root, root / "lessons"))
     variables = {"PYTHONPATH": os.pathsep.join(path)}
-    variables |= {"TINYAE_CACHE": "cache", "PYTHONDONTWRITEBYTECODE": "1"}
+    variables |= {"TINYAE_CACHE": "new/cache", "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-c", HEAD + code]
     environment = os.environ | variables
     return subprocess.check_output(command, cwd=folder, env=environment, text=True)

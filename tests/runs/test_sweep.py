@@ -117,7 +117,7 @@ def test_a_dask_cluster_gives_the_same_bits(tmp_path):
         client.upload_file(sweep.__file__)
         train(tmp_path, two(), n_jobs=-1)
         worked = client.run(lambda: "tinyae.training" in sys.modules)
-    assert any(worked.values()), "the trainings did not run on the cluster"
+    assert any(worked.values())  # the trainings did run on the cluster
 
 
 def test_only_what_is_missing_is_trained(tmp_path, steps, capsys):
