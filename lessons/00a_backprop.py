@@ -21,14 +21,13 @@
 # It is called the gradient for v. `tinyae` is the package whose layers you derive here.
 
 # %%
-import os
 import sys
 
-# The folder of this file, for `import common`; python -P leaves it out.
-sys.path.append(os.path.dirname(os.path.realpath(sys.argv[0])))
+# Is common.py not found? Type first: %cd FOLDER/lessons
+sys.path.extend(["", "lessons", "tinyae/lessons"])
 
 from common import heading, np, options, plt, table
-from figures import save
+from figures import write_figure
 
 from tinyae import Linear, MSELoss, ReLU, Sequential, Sigmoid
 from tinyae.gradcheck import check_layer
@@ -108,7 +107,7 @@ for (start, end), slope in slopes.items():
 axis.set(xlim=(-0.3, 3.3), ylim=(-0.4, 1.4))
 axis.axis("off")
 alt = "w and x lead to u, u and t to e, e to L; each with its value and its gradient."
-save(figure, args, "01_graph", alt=alt)
+write_figure(figure, args, "01_graph", alt=alt)
 
 # %% [markdown]
 # To learn is to move the weight against its slope, again and again. This is *gradient
@@ -235,7 +234,7 @@ for slope, dtype, mark in [
 axis.set(xlabel="step h", ylabel="error of the slope (rms)", ylim=(1e-12, 10))
 axis.legend()
 alt = "Each error falls as the step shrinks, reaches a lowest point, and rises again."
-save(figure, args, "03_step_size", alt=alt)
+write_figure(figure, args, "03_step_size", alt=alt)
 table(["", "best h", "its error"], rows, "The lowest point of each curve")
 
 # %% [markdown]
@@ -328,7 +327,7 @@ axis.set(ylabel="size of the gradient (rms)", xlabel="layers passed on the way b
 axis.set(xticks=range(0, 21, 5))
 axis.legend()
 alt = "Through 20 layers the gradient keeps its size with ReLU, not with the sigmoid."
-save(figure, args, "04_vanishing", alt=alt)
+write_figure(figure, args, "04_vanishing", alt=alt)
 assert last[Sigmoid] < 1e-6
 assert 0.1 < last[ReLU] < 10
 
@@ -430,7 +429,7 @@ for name, model, axis in [
 curve.set(title="mean squared error", xlabel="epoch")
 curve.legend()
 alt = "With ReLU the network separates the spirals; without it, it draws a line."
-save(figure, args, "05_spirals", alt=alt)
+write_figure(figure, args, "05_spirals", alt=alt)
 assert losses[0] < 0.01
 assert losses[1] > 0.15
 

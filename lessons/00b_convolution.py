@@ -20,14 +20,13 @@
 # padding. W is the weight as a matrix. dx is the gradient for x, as in lesson 0a.
 
 # %%
-import os
 import sys
 
-# The folder of this file, for `import common`; python -P leaves it out.
-sys.path.append(os.path.dirname(os.path.realpath(sys.argv[0])))
+# Is common.py not found? Type first: %cd FOLDER/lessons
+sys.path.extend(["", "lessons", "tinyae/lessons"])
 
 from common import heading, np, options, plt
-from figures import save
+from figures import write_figure
 from matplotlib.colors import ListedColormap
 
 from tinyae import Conv2d, ConvTranspose2d
@@ -177,7 +176,7 @@ draw(axis, patches, "cols: each patch is a column", 10, 0, column)
 draw(axis, row, "W: the kernel is a row", 0, 11, 3)
 draw(axis, row @ patches, "y = W cols", 10, 11, column)
 alt = "A patch of 3 x 3 pixels becomes a column of 9; W times it is one output."
-save(figure, args, "02_im2col", alt=alt)
+write_figure(figure, args, "02_im2col", alt=alt)
 
 # %% [markdown]
 # The matrix product does the same multiplications as the loops. It is faster for three
@@ -320,7 +319,7 @@ draw(axis, small, "input", 0, 2)
 draw(axis, kernel, "kernel", 4, 2, 3)
 draw(axis, enlarge(small, kernel), "output", 8, 0, count)
 alt = "The output is 7 x 7; neighbouring patches share a row or a column of pixels."
-save(figure, args, "04_transposed", alt=alt)
+write_figure(figure, args, "04_transposed", alt=alt)
 
 # %% [markdown]
 # The shared pixels are a weakness of this layer. Take a *constant* image, in which all
@@ -337,7 +336,7 @@ for axis, k in zip(axes, (2, 3, 4), strict=True):
     draw(axis, count, f"kernel {k}", shade=count)
     print(f"kernel {k}: an inner pixel is in {np.unique(count[2:-2, 2:-2])} patches")
 alt = "With kernel 3 a pixel lies in 1, 2 or 4 patches; with 2 in 1, with 4 in 4."
-save(figure, args, "04_checkerboard", alt=alt)
+write_figure(figure, args, "04_checkerboard", alt=alt)
 
 # %% [markdown]
 # A network can learn to avoid this, but with kernel 3 only by special weights (exercise

@@ -17,15 +17,15 @@
 # the gradient for x. ε is a small number that keeps a divisor from being 0.
 
 # %%
-import os
 import sys
+
+# Is common.py not found? Type first: %cd FOLDER/lessons
+sys.path.extend(["", "lessons", "tinyae/lessons"])
+
 from functools import partial
 
-# The folder of this file, for `import common`; python -P leaves it out.
-sys.path.append(os.path.dirname(os.path.realpath(sys.argv[0])))
-
 from common import heading, np, options, plt, table
-from figures import save
+from figures import write_figure
 
 from data_tools import load_sample
 from tinyae import SGD, Adam, BatchNorm2d
@@ -255,7 +255,7 @@ for axis, title, part in zip(axes, titles, removed, strict=True):
     axis.set(title=f"{title}\nsum {sums[0]}, sum · xhat {sums[1]}", xlabel="xhat")
     left = left - part
 alt = "Eight bars: first their mean is removed, then their slope; both sums become 0."
-save(figure, args, "03_removed", alt=alt)
+write_figure(figure, args, "03_removed", alt=alt)
 
 # %% [markdown]
 # ## 4. What evaluation uses
@@ -368,7 +368,7 @@ left.set(title="80 steps down a valley", xlabel="θ₀ (flat)", ylabel="θ₁ (s
 left.legend()
 right.set(title="loss", xlabel="step")
 alt = "SGD zigzags and then creeps; momentum and Adam are faster, and swing."
-save(figure, args, "05_valley", alt=alt)
+write_figure(figure, args, "05_valley", alt=alt)
 
 # %% [markdown]
 # After 80 steps the loss of SGD is 0.091, with momentum 0.0042, and Adam's is 0.0055.

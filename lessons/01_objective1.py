@@ -15,11 +15,10 @@
 # layers are in `tinyae/`.
 
 # %%
-import os
 import sys
 
-# The folder of this file, for `import common`; python -P leaves it out.
-sys.path.append(os.path.dirname(os.path.realpath(sys.argv[0])))
+# Is common.py not found? Type first: %cd FOLDER/lessons
+sys.path.extend(["", "lessons", "tinyae/lessons"])
 
 import base64
 import json
@@ -125,8 +124,8 @@ def corrupt(name, pixels, purpose):
     return CORRUPTIONS[name](images, rng) if CORRUPTIONS[name] else images
 
 
-examples = first_of_each(data.test_labels)
-labels = data.test_labels[examples]
+examples = first_of_each(data)
+labels = [data.class_names[label] for label in data.test_labels[examples]]
 shown = {name: corrupt(name, data.test_images[examples], "figure") for name in NAMES}
 print("\nFigure 1: the three datasets.")
 alt = "One image of each garment: clean, under strong noise, and with grey boxes."
@@ -273,7 +272,7 @@ table(["pixels", "even columns", "odd columns"], rows, "Mean output, black corne
 print("\nFigure 4: t-SNE of the test codes (perplexity 30, random_state 307).")
 layouts = {name: points[name] for name in NAMES}
 alt = "Three scatter plots of codes, coloured by garment."
-write_figure(figure_tsne(layouts, data.test_labels), args, "figure4_tsne", data, alt)
+write_figure(figure_tsne(layouts, data), args, "figure4_tsne", data, alt)
 
 # %% [markdown]
 # ## Four numbers draw a garment

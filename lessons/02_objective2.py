@@ -11,11 +11,10 @@
 # **What you need.** Lesson 1. What it trained with the same options is used again.
 
 # %%
-import os
 import sys
 
-# The folder of this file, for `import common`; python -P leaves it out.
-sys.path.append(os.path.dirname(os.path.realpath(sys.argv[0])))
+# Is common.py not found? Type first: %cd FOLDER/lessons
+sys.path.extend(["", "lessons", "tinyae/lessons"])
 
 from dataclasses import replace
 from functools import partial
@@ -54,7 +53,7 @@ NORMAL = Experiment(
 EXPERIMENTS = {name: replace(NORMAL, corruption=CORRUPTIONS[name]) for name in NAMES}
 
 examples = first_of_each(data.test_labels)
-labels = data.test_labels[examples]
+labels = [data.class_names[label] for label in data.test_labels[examples]]
 clean = to_range(data.test_images[examples], NORMAL.pixel_range)
 shown = {"Normal": clean}
 for name in NAMES:

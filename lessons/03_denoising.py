@@ -13,11 +13,10 @@
 # **What you need.** Lessons 1 and 2.
 
 # %%
-import os
 import sys
 
-# The folder of this file, for `import common`; python -P leaves it out.
-sys.path.append(os.path.dirname(os.path.realpath(sys.argv[0])))
+# Is common.py not found? Type first: %cd FOLDER/lessons
+sys.path.extend(["", "lessons", "tinyae/lessons"])
 
 from functools import partial
 
@@ -494,8 +493,8 @@ print("the test images are noisy and does not help on clean images.")
 # bright top for nearly everything (code of 4) or large white shapes (code of 32).
 
 # %%
-examples = first_of_each(data.test_labels)[[0, 1, 5, 8, 9]]
-labels = data.test_labels[examples]
+examples = first_of_each(data)[[0, 1, 5, 8, 9]]
+labels = [data.class_names[label] for label in data.test_labels[examples]]
 noisy = corrupt(clean, STRONG, CONDITIONS[STRONG])[examples]
 shown = {"clean": clean[examples], SHORT[STRONG]: noisy}
 for code in CODES:
@@ -560,7 +559,7 @@ for code in CODES:
         codes = trainings[label(name, code, SEEDS[0])].encode(clean)
         layouts[f"{name}, code of {code}, 5-NN {accuracy:.3f}"] = tsne(codes)
 alt = "Four scatter plots of codes, coloured by garment."
-figure = figure_tsne(layouts, data.test_labels)
+figure = figure_tsne(layouts, data)
 write_figure(figure, args, "figure13b_tsne", data, alt)
 
 # %% [markdown]

@@ -9,11 +9,10 @@
 # text has the CPU times of one core of an AMD EPYC (Zen 4); the tables have yours.
 
 # %%
-import os
 import sys
 
-# The folder of this file, for `import common`; python -P leaves it out.
-sys.path.append(os.path.dirname(os.path.realpath(sys.argv[0])))
+# Is common.py not found? Type first: %cd FOLDER/lessons
+sys.path.extend(["", "lessons", "tinyae/lessons"])
 
 import itertools
 import time
