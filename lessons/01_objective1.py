@@ -125,7 +125,7 @@ def corrupt(name, pixels, purpose):
 
 
 examples = first_of_each(data)
-labels = [data.class_names[label] for label in data.test_labels[examples]]
+labels = np.take(data.class_names, data.test_labels[examples])
 shown = {name: corrupt(name, data.test_images[examples], "figure") for name in NAMES}
 print("\nFigure 1: the three datasets.")
 alt = "One image of each garment: clean, under strong noise, and with grey boxes."

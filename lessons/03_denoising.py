@@ -494,7 +494,7 @@ print("the test images are noisy and does not help on clean images.")
 
 # %%
 examples = first_of_each(data)[[0, 1, 5, 8, 9]]
-labels = [data.class_names[label] for label in data.test_labels[examples]]
+labels = np.take(data.class_names, data.test_labels[examples])
 noisy = corrupt(clean, STRONG, CONDITIONS[STRONG])[examples]
 shown = {"clean": clean[examples], SHORT[STRONG]: noisy}
 for code in CODES:
