@@ -124,7 +124,7 @@ def corrupt(name, pixels, purpose):
     return CORRUPTIONS[name](images, rng) if CORRUPTIONS[name] else images
 
 
-examples = first_of_each(data)
+examples = first_of_each(data.test_labels)
 labels = np.take(data.class_names, data.test_labels[examples])
 shown = {name: corrupt(name, data.test_images[examples], "figure") for name in NAMES}
 print("\nFigure 1: the three datasets.")
