@@ -124,7 +124,7 @@ def corrupt(name, pixels, purpose):
     return CORRUPTIONS[name](images, rng) if CORRUPTIONS[name] else images
 
 
-examples = first_of_each(data)
+examples = first_of_each(data.test_labels)
 labels = [data.class_names[label] for label in data.test_labels[examples]]
 shown = {name: corrupt(name, data.test_images[examples], "figure") for name in NAMES}
 print("\nFigure 1: the three datasets.")
@@ -288,21 +288,22 @@ def decoder_page(training, codes, start):
     """Return a web page, in one file, that draws what the decoder makes of any code.
 
     codes: (M, latent_dim); the sliders go from their smallest to their largest number.
-    start: indices of the codes, one for each garment, that the page offers first.
+    start: indices of the codes that the page offers first, one for each garment.
     """
     weights = training.model.decoder.state_dict()
     info = {
         "weights": {name: base64.b64encode(a).decode() for name, a in weights.items()},
         "strips": np.linspace(codes.min(0), codes.max(0), 11, axis=1).tolist(),
         "codes": codes[start].tolist(),
-        "names": data.class_names[:10],
+        "names": labels,
     }
     page = (ROOT / "lessons/four_numbers.html").read_text("utf-8")
     return page.replace("INFO", json.dumps(info))
 
 
 contrast = drawn.std(axis=(1, 2, 3))
-start = [np.where(data.test_labels == k, contrast, 0).argmax() for k in range(10)]
+kinds = data.test_labels[examples]
+start = [np.where(data.test_labels == k, contrast, 0).argmax() for k in kinds]
 page = args.output / "four_numbers.html"
 checkpoint.write(page, decoder_page(found["Normal"], codes["Normal"], start).encode())
 print(f"\nFour numbers draw a garment: {page}")
