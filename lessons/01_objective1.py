@@ -327,7 +327,10 @@ print(f"\nFour numbers draw a garment: {page}")
 # comparison gives all models the same test images and the same target. Lesson 3 does.
 #
 # Each test loss is below its train loss, although the network never saw the test
-# images. That is the floor, which is lower for them. Their excess is the larger one.
+# images. That is the floor, which is lower for them. Their excess is the larger one:
+# 0.0312 instead of 0.0305 for the clean images, 0.0341 instead of 0.0337 with boxes.
+# (With σ = 1 it is 0.0294 instead of 0.0298. But there the noise that happens to be
+# drawn for the test images moves the loss by about 0.0005, a standard deviation.)
 
 # %%
 rows = []
