@@ -234,12 +234,12 @@ for name, training in trainings.items():
 # %% [markdown]
 # ## The checkerboard
 #
-# After the first epoch the background has a grid. Lesson 0b explains it: with kernel 3
-# and stride 2, a transposed convolution adds 1, 2 or 4 patches to a pixel, depending on
-# whether its row and its column are even or odd (Odena et al. 2016). To measure it, we
-# take the test images whose upper left corner is black, and the mean output there. On
-# the full data it falls as the number of patches grows: from 0.136 in even rows and
-# columns (1 patch) to 0.007 in odd ones (4 patches).
+# The middle row of Figure 3 has a grid. Lesson 0b explains it: with kernel 3 and stride
+# 2, a transposed convolution adds 1, 2 or 4 patches to a pixel, depending on whether
+# its row and its column are even or odd (Odena et al. 2016). To measure it, we take the
+# test images whose upper left corner is black, and the mean output there. On the full
+# data, after the first epoch, it falls as the number of patches grows: from 0.136 in
+# even rows and columns (1 patch) to 0.007 in odd ones (4 patches).
 #
 # With kernel 4 each pixel away from the edge gets 4 patches. We tried it in the last
 # two layers (exercise 6). The grid is gone after the first epoch, and the first test
