@@ -66,7 +66,7 @@ def _fetch(name, sha256, mirrors):
                 transfer(f"{mirror.rstrip('/')}/{name}.gz", buffer, None)
             data = buffer.getvalue()
             return data, unpack(data, "sent wrong data", sha256)[0]
-        except (OSError, ValueError) as error:  # requests' errors are OSErrors
+        except Exception as error:  # requests' errors are OSErrors
             failures.append(f"{mirror} {_reason(error)}")
             mirrors.remove(mirror)
             mirrors.append(mirror)

@@ -125,7 +125,7 @@ def corrupt(name, pixels, purpose):
 
 
 examples = first_of_each(data.test_labels)
-labels = [data.class_names[label] for label in data.test_labels[examples]]
+labels = np.take(data.class_names, data.test_labels[examples])
 shown = {name: corrupt(name, data.test_images[examples], "figure") for name in NAMES}
 print("\nFigure 1: the three datasets.")
 alt = "One image of each garment: clean, under strong noise, and with grey boxes."
@@ -295,7 +295,7 @@ def decoder_page(training, codes, start):
         "weights": {name: base64.b64encode(a).decode() for name, a in weights.items()},
         "strips": np.linspace(codes.min(0), codes.max(0), 11, axis=1).tolist(),
         "codes": codes[start].tolist(),
-        "names": labels,
+        "names": labels.tolist(),
     }
     page = (ROOT / "lessons/four_numbers.html").read_text("utf-8")
     return page.replace("INFO", json.dumps(info))

@@ -21,7 +21,6 @@ from functools import partial
 
 from common import CORRUPTIONS, load, loss_table, np, options, plt, table, train
 from figures import (
-    STYLES,
     figure_images,
     figure_losses,
     first_of_each,
@@ -53,7 +52,7 @@ NORMAL = Experiment(
 EXPERIMENTS = {name: replace(NORMAL, corruption=CORRUPTIONS[name]) for name in NAMES}
 
 examples = first_of_each(data.test_labels)
-labels = [data.class_names[label] for label in data.test_labels[examples]]
+labels = np.take(data.class_names, data.test_labels[examples])
 clean = to_range(data.test_images[examples], NORMAL.pixel_range)
 shown = {"Normal": clean}
 for name in NAMES:
@@ -173,10 +172,9 @@ figure, axis = plt.subplots(figsize=(6.5, 3.6))
 for seed in SEEDS:
     pair = [normal[seed].history[-1][1], weak[seed].history[-1][1]]
     axis.plot([0, 1], pair, color="0.7", linewidth=1, zorder=0)
-for x, (name, runs) in enumerate({"Normal": normal, WEAK: weak}.items()):
+for x, runs in enumerate((normal, weak)):
     losses = [runs[seed].history[-1][1] for seed in SEEDS]
-    color, mark = STYLES[name]
-    axis.scatter([x] * len(SEEDS), losses, color=color, marker=mark, s=60)
+    axis.scatter([x] * len(SEEDS), losses, color=f"C{x}", s=60)
 axis.set(xticks=[0, 1], xticklabels=["Normal", WEAK], xlim=(-0.5, 1.5))
 axis.set(
     ylabel="test loss", title="Two models, five seeds; a line joins one seed's two"

@@ -493,8 +493,8 @@ print("the test images are noisy and does not help on clean images.")
 # bright top for nearly everything (code of 4) or large white shapes (code of 32).
 
 # %%
-examples = first_of_each(data)[[0, 1, 5, 8, 9]]
-labels = [data.class_names[label] for label in data.test_labels[examples]]
+examples = first_of_each(data.test_labels)[[0, 1, 5, 8, 9]]
+labels = np.take(data.class_names, data.test_labels[examples])
 noisy = corrupt(clean, STRONG, CONDITIONS[STRONG])[examples]
 shown = {"clean": clean[examples], SHORT[STRONG]: noisy}
 for code in CODES:

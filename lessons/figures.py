@@ -1,6 +1,6 @@
 """The figures of more than one lesson, in one style."""
 
-from common import IN_NOTEBOOK, np, plt
+from common import HERE, IN_NOTEBOOK, np, plt
 from matplotlib.colors import ListedColormap
 
 # Paul Tol's "muted" colours, distinguishable for the colour-blind
@@ -8,16 +8,7 @@ COLORS = (
     "#332288 #88CCEE #44AA99 #117733 #999933 #DDCC77 #CC6677 #882255 #AA4499 #777777"
 )
 
-plt.rcParams.update(
-    {
-        "savefig.dpi": 200,
-        "figure.constrained_layout.use": True,
-        "font.size": 11,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "legend.frameon": False,
-    }
-)
+plt.style.use(HERE / "lessons.mplstyle")
 
 
 def write_figure(figure, args, name, data=None, alt=""):
@@ -60,9 +51,9 @@ def first_of_each(labels):
 
 def figure_images(rows, titles=(), title=None, pixel_range=(-1, 1)):
     """Draw rows of images, {name: (N, C, H, W)}; titles: of the columns."""
-    size = max(map(len, rows.values())), len(rows)
-    how = {"figsize": (1.1 * size[0], size[1] + 0.9), "squeeze": False}
-    figure, axes = plt.subplots(size[1], size[0], **how)
+    columns = max(map(len, rows.values()))
+    size = (1.1 * columns, len(rows) + 0.9)
+    figure, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False)
     for row, (name, images) in zip(axes, rows.items(), strict=True):
         row[0].set_ylabel(name, rotation=0, ha="right", va="center")
         for axis, image in zip(row, images, strict=True):
