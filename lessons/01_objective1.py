@@ -234,12 +234,12 @@ for name, training in trainings.items():
 # %% [markdown]
 # ## The checkerboard
 #
-# After the first epoch the background has a grid. Lesson 0b explains it: with kernel 3
-# and stride 2, a transposed convolution adds 1, 2 or 4 patches to a pixel, depending on
-# whether its row and its column are even or odd (Odena et al. 2016). To measure it, we
-# take the test images whose upper left corner is black, and the mean output there. On
-# the full data it falls as the number of patches grows: from 0.136 in even rows and
-# columns (1 patch) to 0.007 in odd ones (4 patches).
+# The middle row of Figure 3 has a grid. Lesson 0b explains it: with kernel 3 and stride
+# 2, a transposed convolution adds 1, 2 or 4 patches to a pixel, depending on whether
+# its row and its column are even or odd (Odena et al. 2016). To measure it, we take the
+# test images whose upper left corner is black, and the mean output there. On the full
+# data, after the first epoch, it falls as the number of patches grows: from 0.136 in
+# even rows and columns (1 patch) to 0.007 in odd ones (4 patches).
 #
 # With kernel 4 each pixel away from the edge gets 4 patches. We tried it in the last
 # two layers (exercise 6). The grid is gone after the first epoch, and the first test
@@ -288,21 +288,22 @@ def decoder_page(training, codes, start):
     """Return a web page, in one file, that draws what the decoder makes of any code.
 
     codes: (M, latent_dim); the sliders go from their smallest to their largest number.
-    start: indices of the codes, one for each garment, that the page offers first.
+    start: indices of the codes that the page offers first, one for each garment.
     """
     weights = training.model.decoder.state_dict()
     info = {
         "weights": {name: base64.b64encode(a).decode() for name, a in weights.items()},
         "strips": np.linspace(codes.min(0), codes.max(0), 11, axis=1).tolist(),
         "codes": codes[start].tolist(),
-        "names": data.class_names[:10],
+        "names": labels.tolist(),
     }
     page = (ROOT / "lessons/four_numbers.html").read_text("utf-8")
     return page.replace("INFO", json.dumps(info))
 
 
 contrast = drawn.std(axis=(1, 2, 3))
-start = [np.where(data.test_labels == k, contrast, 0).argmax() for k in range(10)]
+kinds = data.test_labels[examples]
+start = [np.where(data.test_labels == k, contrast, 0).argmax() for k in kinds]
 page = args.output / "four_numbers.html"
 checkpoint.write(page, decoder_page(found["Normal"], codes["Normal"], start).encode())
 print(f"\nFour numbers draw a garment: {page}")
@@ -326,7 +327,10 @@ print(f"\nFour numbers draw a garment: {page}")
 # comparison gives all models the same test images and the same target. Lesson 3 does.
 #
 # Each test loss is below its train loss, although the network never saw the test
-# images. That is the floor, which is lower for them. Their excess is the larger one.
+# images. That is the floor, which is lower for them. Their excess is the larger one:
+# 0.0312 instead of 0.0305 for the clean images, 0.0341 instead of 0.0337 with boxes.
+# (With σ = 1 it is 0.0294 instead of 0.0298. But there the noise that happens to be
+# drawn for the test images moves the loss by about 0.0005, a standard deviation.)
 
 # %%
 rows = []
