@@ -155,8 +155,8 @@ KINDS = {
     "'strict'": (lambda: once.to("tpu")),
     "TypeError: train_images: got float32 (4, 28, 28), expected uint8 images (M, H, W) "
     "or (M, C, H, W), no axis empty": lambda: train(ones(4, 28, 28)),
-    "ValueError: pixel_range: got (1, 0), expected (low, high) with low < high": (
-        lambda: start(pixel_range=(1, 0))
+    "ValueError: pixel_range: got (1, 1), expected (low, high) with low < high": (
+        lambda: start(pixel_range=(1, 1))
     ),
     "ValueError: model: got the same Parameters twice, expected new ones from each "
     "call": (lambda: start(model=lambda seed: once)),

@@ -83,7 +83,6 @@ CAUSED = ImportError(str(BANNER))
 CAUSED.__cause__ = OSError("libnvrtc.so.12: cannot open\nmore")
 ABSENT = {  # what `import cupy` raises: the words that must be said
     ModuleNotFoundError("No module", name="cupy"): "CuPy is not installed",
-    BANNER: "Failed to import CuPy.",
     CAUSED: "libnvrtc.so.12: cannot open",
     AttributeError(""): "(AttributeError)",
 }
