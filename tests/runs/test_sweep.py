@@ -259,18 +259,11 @@ class Wrapped:
     """A corruption whose amount is a method with a cache."""
 
     def __init__(self, shift):
-        update_wrapper(self, shifted)
+        update_wrapper(self, poisoned)
         self.amount = lru_cache(shift.__float__)
 
     def __call__(self, images, rng):
         return images + self.amount()
-
-
-SHIFT = 0
-
-
-def shifted(images, rng):
-    return images + SHIFT
 
 
 a, b = add(0.1), add(0.2)
@@ -330,8 +323,15 @@ def test_unseeded_noise_is_trained_but_cannot_be_continued(tmp_path, capsys):
         assert capsys.readouterr().out.startswith(f"a: {said}")
 
 
+CHOSEN = MODEL
+
+
+def chosen(seed):
+    return CHOSEN(seed=seed)
+
+
 def test_a_value_that_workers_do_not_see_is_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys.modules[__name__], "SHIFT", 9)
+    monkeypatch.setattr(sys.modules[__name__], "CHOSEN", OwnModel)
     with pytest.raises(sweep.SweepError, match="[ab]: a worker process computes"):
-        train(tmp_path, two(corruption=shifted))
-    train(tmp_path, two(corruption=shifted), n_jobs=1)
+        train(tmp_path, two(model=chosen))
+    train(tmp_path, two(model=chosen), n_jobs=1)
