@@ -1,7 +1,6 @@
 """What the lessons share: the command line, the data, tables, and how a run ends."""
 
 import argparse
-import csv
 import html
 import json
 import multiprocessing
@@ -11,7 +10,6 @@ import shlex
 import signal
 import sys
 import traceback
-import warnings
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
 
@@ -102,7 +100,7 @@ if IN_NOTEBOOK:
     get_ipython().set_custom_exc((BaseException,), explain_in_notebook)
 elif sys.argv[0] in sys.orig_argv and Path(sys.argv[0]).resolve().parent == HERE:
     # Python was started to run a lesson. Other programs keep their own handlers.
-    if "IPython" not in sys.modules and not sys.flags.inspect:
+    if "IPython" not in sys.modules:
         end_in_a_sentence()
 
 # The environment
@@ -119,7 +117,6 @@ if not IN_NOTEBOOK:
         if hasattr(stream, "reconfigure"):
             # An encoding may lack σ, and a closed pipe is noticed at once.
             stream.reconfigure(errors="replace", line_buffering=True)
-warnings.filterwarnings("ignore", "IProgress")  # tqdm, in a notebook without widgets
 
 try:
     import matplotlib.pyplot as plt
@@ -162,14 +159,13 @@ def options(name, description, trains=True, epochs_quick=20, largest_code=784):
         given = shlex.split(os.environ.get("TINYAE_OPTIONS", ""))
     parser = argparse.ArgumentParser(
         prog=name,
-        usage="%(prog)s [options]",
         description=description,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
     add("--seed", type=int, default=1, help="of weights, order and noise")
-    default = ROOT / "results" / name
-    add("--output", default=default, help="folder for figures and tables")
+    results = ROOT / "results" / name
+    add("--output", default=results, help="folder for figures and tables")
     add("--backend", default="auto", help="numpy (a CPU), cupy (an NVIDIA GPU) or auto")
     add("--quick", action="store_true", help="a minute or two on the small sample")
     if trains:
@@ -193,7 +189,7 @@ def options(name, description, trains=True, epochs_quick=20, largest_code=784):
     except ValueError as error:
         parser.error(f"argument --{error}")
     args.backend = backend.name
-    args.output = Path(os.path.expanduser(args.output))
+    args.output = Path(args.output).expanduser()
     args.output.mkdir(parents=True, exist_ok=True)
     print(why)
     return args
@@ -229,9 +225,9 @@ def train(experiments, data, args, after_epoch=None):
 
 @remember
 def _tsne(codes):
-    how = {"perplexity": min(30, len(codes) - 1), "random_state": 307, "n_jobs": -1}
     start = "pca" if codes.shape[1] > 1 else "random"  # it needs two columns
-    return TSNE(init=start, **how).fit_transform(codes)
+    layout = TSNE(perplexity=30, init=start, random_state=307, n_jobs=-1)
+    return layout.fit_transform(codes)
 
 
 def tsne(codes):
@@ -278,12 +274,6 @@ def _text(cell):
     return cell if isinstance(cell, str) else f"{cell:.3f}"
 
 
-def write_csv(path, rows):
-    """Write rows of cells as a CSV file in UTF-8."""
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows(rows)
-
-
 def loss_table(trainings, data, args, number):
     """Show the report's table beside ours, and write it as table<number>.csv."""
     comparable = data.complete and args.epochs == 20 and args.latent_dim == 4
@@ -294,4 +284,5 @@ def loss_table(trainings, data, args, number):
             theirs = REPORT[name][i : i + 2] if comparable else ("-", "-")
             rows.append([name, str(epoch), *training.history[epoch - 1], *theirs])
     table(header, rows, f"Table {number}. Average loss")
-    write_csv(args.output / f"table{number}.csv", [header, *rows])
+    path = args.output / f"table{number}.csv"
+    np.savetxt(path, [header, *rows], "%s", delimiter=",", encoding="utf-8")

@@ -18,8 +18,7 @@ def write_figure(figure, args, name, data=None, alt=""):
     readers who cannot see it.
     """
     if data and not data.complete:
-        notice = f"from {data.source}"
-        figure.supxlabel(notice, fontsize=10, color="#B00000", wrap=True)
+        figure.supxlabel(f"from {data.source}", color="#B00000", wrap=True)
     path = args.output / f"{name}.png"
     figure.savefig(path, metadata={"Description": alt})
     if IN_NOTEBOOK:
@@ -65,29 +64,28 @@ def figure_images(rows, titles=(), title=None, pixel_range=(-1, 1)):
 
 
 def figure_losses(trainings):
-    """Draw train and test loss over the epochs, one panel per dataset."""
-    size = (3.7 * len(trainings), 3.4)
-    figure, axes = plt.subplots(1, len(trainings), figsize=size, squeeze=False)
-    for axis, (name, training) in zip(axes[0], trainings.items(), strict=True):
+    """Draw train and test loss over the epochs."""
+    figure, axis = plt.subplots(figsize=(7, 4))
+    for name, training in trainings.items():
         epochs = range(1, len(training.history) + 1)
-        axis.plot(epochs, training.history, ".-", label=["train", "test"])
-        axis.set(title=name, xlabel="epoch")
-        axis.legend()
-    axes[0, 0].set_ylabel("average loss (mean squared error)")
+        labels = [f"{name}, train", f"{name}, test"]
+        axis.plot(epochs, training.history, ".-", label=labels)
+    axis.set(xlabel="epoch", ylabel="average loss")
+    axis.legend()
     return figure
 
 
 def figure_tsne(layouts, data):
     """Draw t-SNE layouts {name: points (M, 2)} of the test images, a colour a label."""
-    columns = 2 if len(layouts) == 4 else len(layouts)
-    rows = -(-len(layouts) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(5.2 * columns, 5.6 * rows))
+    rows = (len(layouts) + 1) // 2
+    figure, axes = plt.subplots(rows, 2, figsize=(10.4, 5.6 * rows))
     labels, kinds = np.unique(data.test_labels, return_inverse=True)
-    for axis, (name, points) in zip(np.ravel(axes), layouts.items(), strict=True):
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, (name, points) in zip(axes.flat, layouts.items(), strict=False):
         size = 2 + 4000 / len(points)  # larger dots if there are few
         dots = axis.scatter(*points.T, size, kinds, cmap=ListedColormap(COLORS.split()))
         axis.set_title(name)
-        axis.axis("off")
     handles, _ = dots.legend_elements(num=None)
     names = [data.class_names[label] for label in labels]
     figure.legend(handles, names, loc="outside lower center", ncols=5, fontsize=13)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import joblib
 import numpy as np
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 import data_tools
@@ -56,9 +56,7 @@ SOURCE = source_hash()  # of what this process has imported
 @functools.cache
 def rounding():
     """Return a hash of what decides how NumPy rounds here: its build, the processor."""
-    blas = [lib for lib in threadpool_info() if "numpy" in lib["filepath"]]
-    kernels = [lib.get("architecture") for lib in blas]
-    return joblib.hash((np.show_config(mode="dicts"), kernels))
+    return joblib.hash(np.show_config(mode="dicts"))
 
 
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")  # as in Training.run
@@ -287,11 +285,11 @@ def measure(function, trainings, *arguments):
         name: (function, training.experiment, training.state(), arguments)
         for name, training in trainings.items()
     }
-    found = {}
+    found = dict.fromkeys(trainings)  # in this order
     # max_nbytes=None: arrays as they are, not as mapped files
     pool = _pool(joblib.effective_n_jobs(), max_nbytes=None)
     with progress(len(jobs), "model") as bar:
         for name, value in pool(_each(_measure, jobs)):
             found[name] = value
             bar.update()
-    return {name: found[name] for name in trainings}
+    return found
