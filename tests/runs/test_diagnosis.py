@@ -29,14 +29,14 @@ class Steep(MSELoss):
         return super().backward() * np.inf
 
 
-WHITE_IS_INFINITE = {"pixel_range": (-3e38, 3e38), "clean_target": True}
 PLACES = {
     "2 of the training images, in the images themselves, before the first layer": {
         "corruption": poison_each_second
     },
     "1 of the training images, in the target images": {
         "corruption": black,
-        **WHITE_IS_INFINITE,
+        "clean_target": True,
+        "pixel_range": (0, 1e39),
     },
     "1 of the training images, in what encoder.encoder_cnn.3 (BatchNorm2d) saved for "
     "backward": {"pixel_range": (0, 3e38)},
