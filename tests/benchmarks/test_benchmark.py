@@ -13,9 +13,7 @@ from tinyae import AnelloAutoencoder
 def test_the_benchmark_runs():
     script = Path(__file__).with_name("benchmark.py")
     command = [sys.executable, script, "epoch", "--quick", "--rounds", "1"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
-    assert "tinyae, seconds" in done.stdout
+    subprocess.run(command, check=True)
 
 
 def test_pytorchs_twin():
@@ -29,4 +27,4 @@ def test_pytorchs_twin():
     theirs.load_state_dict(dict(zip(names, values, strict=True)), strict=False)
     x = np.random.default_rng(1).uniform(-1, 1, (32, 1, 28, 28)).astype("float32")
     y = theirs(torch.tensor(x)).detach().numpy()
-    np.testing.assert_allclose(ours(x), y, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(ours(x), y, 0, 1e-6)
