@@ -17,7 +17,7 @@ def test_the_benchmark_runs():
 
 
 def test_pytorchs_twin():
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    torch = pytest.importorskip("torch")
     import torch_training
 
     ours = AnelloAutoencoder(3, seed=1)
