@@ -591,8 +591,8 @@ write_figure(figure, args, "figure16_boxes", data, alt)
 # The subtraction is a skip connection from the input to the output. On the full data,
 # over three seeds:
 #
-# - **The skips are for weak noise.** Without them the error at σ = 0.1 is 0.0102 instead
-#   of 0.0040, because a code of 128 loses detail; at 1 it is 0.0231 instead of 0.0227.
+# - **The skips are for weak noise.** Without them the error at σ = 0.1 is 0.0102, not
+#   0.0040, because a code of 128 loses detail; at 1 it is 0.0231, not 0.0227.
 # - **The subtraction is for very weak noise, and costs elsewhere.** For a clean image
 #   the right noise is 0 everywhere, which is easy to return: the error is 0.0019 ±
 #   0.0009 instead of 0.0028 ± 0.0007. At σ = 0.1 there is no difference. From 0.2 on it
