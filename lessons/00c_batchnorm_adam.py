@@ -74,9 +74,10 @@ for scale in (0.5, 1.0, 2.0):
         z = z - mean(z)
         z = z / np.sqrt(mean(z**2))
         normalised = np.maximum(z, 0)
-    sizes = [np.mean(out**2) ** 0.5 for out in (plain, normalised)]
-    rows.append([f"{scale:g}", *sizes])
-    assert 0.5 < sizes[1] < 1
+    plain_size = np.mean(plain**2) ** 0.5
+    size = np.mean(normalised**2) ** 0.5
+    rows.append([f"{scale:g}", plain_size, size])
+    assert 0.5 < size < 1
 header = ["scale of the weights", "plain", "normalised"]
 table(header, rows, "Size after ten layers")
 
@@ -169,7 +170,8 @@ xc = values["xc"]
 s = values["s"]
 xhat = values["xhat"]
 d = staged_backward(dy, xc, s, xhat, gamma)
-rows, errors = [], []
+rows = []
+errors = []
 for name, gradient in d.items():
     direction = rng.standard_normal(gradient.shape)
     losses = []
@@ -180,7 +182,7 @@ for name, gradient in d.items():
     measured = (losses[0] - losses[1]) / 2e-5
     predicted = np.sum(gradient * direction)
     rows.append([name, f"{predicted:.6f}", f"{measured:.6f}"])
-    errors.append(abs(predicted - measured) / max(1, abs(predicted)))
+    errors.append(abs(predicted - measured))
 table(["stage", "gradient", "measured"], rows, "Each stage in a random direction")
 assert max(errors) < 1e-6
 
@@ -211,10 +213,10 @@ layer.weight.data = gamma[:, 0]
 layer.bias.data = beta[:, 0]
 y = layer.forward(images).reshape(x.shape)
 dx = layer.backward(dy.reshape(images.shape)).reshape(x.shape)
-np.testing.assert_allclose(y, values["y"], atol=1e-12)
-np.testing.assert_allclose(dx, d["x"], atol=1e-12)
-np.testing.assert_allclose(layer.weight.grad, d["gamma"][:, 0], atol=1e-12)
-np.testing.assert_allclose(layer.bias.grad, d["beta"][:, 0], atol=1e-12)
+assert np.allclose(y, values["y"])
+assert np.allclose(dx, d["x"])
+assert np.allclose(layer.weight.grad, d["gamma"][:, 0])
+assert np.allclose(layer.bias.grad, d["beta"][:, 0])
 print("tinyae.BatchNorm2d and the stages agree: y, dx, dgamma and dbeta.")
 
 # %% [markdown]
@@ -230,7 +232,7 @@ for name, upstream in (("all ones", ones), ("random", dy)):
     wrong = gamma * s * (upstream - mean(upstream))
     error = np.max(np.abs(wrong - right))
     print(f"Without the variance's term, dy {name}: dx is wrong by {error:.0e}")
-    assert (error < 1e-12) == (name == "all ones")
+assert error > 0.01  # the random dy shows it
 
 # %% [markdown]
 # Each term of dx has a meaning. γ s dy is the gradient if mu and s were constants.
@@ -246,13 +248,17 @@ eight = np.arange(8.0)[None]  # (C, M) = (1, 8)
 xhat = staged_forward(eight, 1, 0, held={})["xhat"]
 left = rng.standard_normal((1, 8)) + xhat + 1  # at first all of dy
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.4), sharey=True)
-removed = mean(left) + 0 * xhat, xhat * mean(left * xhat), 0 * xhat
-titles = "dy", "less its mean", "less its part along xhat"
-for axis, title, part in zip(axes, titles, removed, strict=True):
-    axis.bar(xhat[0], left[0], 0.3, color="#56B4E9")
-    axis.plot(xhat[0], part[0], color="#D55E00")
-    sums = np.round([np.sum(left), np.sum(left * xhat)], 2) + 0  # -0.0 + 0 is 0.0
-    axis.set(title=f"{title}\nsum {sums[0]}, sum · xhat {sums[1]}", xlabel="xhat")
+removed = {
+    "dy": mean(left) + 0 * xhat,
+    "less its mean": xhat * mean(left * xhat),
+    "less its part along xhat": 0 * xhat,
+}
+for axis, (title, part) in zip(axes, removed.items(), strict=True):
+    axis.bar(xhat[0], left[0], 0.3)
+    axis.plot(xhat[0], part[0], "C1")
+    along = np.sum(left * xhat)
+    sums = f"sum {np.sum(left):z.2f}, sum · xhat {along:z.2f}"  # z: never -0.00
+    axis.set(title=f"{title}\n{sums}", xlabel="xhat")
     left = left - part
 alt = "Eight bars: first their mean is removed, then their slope; both sums become 0."
 write_figure(figure, args, "03_removed", alt=alt)
@@ -283,18 +289,24 @@ heading("4. What evaluation uses")
 images = rng.permutation(load_sample().train_images) / 255  # (6000, 28, 28)
 pixels = images.ravel()
 mixed = rng.permutation(pixels)
+
+
+def lack(pixels, M):
+    """Return how much too small the mean variance within batches of M values is."""
+    within = np.var(pixels.reshape(-1, M), axis=1)
+    share = 1 - np.mean(within) / np.var(pixels)
+    return f"{share:.4%}"
+
+
 rows = []
 for N in (1, 4, 25, 250):
     M = 28 * 28 * N
-    lacks = [
-        1 - np.var(v.reshape(-1, M), axis=1).mean() / v.var() for v in (pixels, mixed)
-    ]
-    rows.append([str(N), *(f"{lack:.4%}" for lack in (*lacks, 1 / M))])
+    rows.append([str(N), lack(pixels, M), lack(mixed, M), f"{1 / M:.4%}"])
 header = ["images in a batch", "too small by", "pixels mixed", "correction"]
 table(header, rows, "Variance within a batch, compared with that of all pixels")
 
 # Section 3's layer has momentum 1, so it stored this batch's var · M/(M − 1).
-np.testing.assert_allclose(layer.running_var.data, np.var(x, axis=1, ddof=1))
+assert np.allclose(layer.running_var.data, np.var(x, axis=1, ddof=1))
 
 # %% [markdown]
 # Within 4 images the variance is 3% too small, and the correction adds 0.03%. Within
@@ -357,13 +369,13 @@ for name, mark, optimizer in [
     path = descend(optimizer)
     losses = path**2 @ STEEP / 2
     left.plot(*path.T, mark, markersize=4, label=name)
-    right.semilogy(losses, mark, markersize=4)
+    right.semilogy(losses)
     print(f"{name}: loss {losses[0]:.0f}, after 80 steps {losses[-1]:.2g}")
 theta0 = np.linspace(-9, 4, 200)
-theta1 = np.linspace(-2, 2, 200)[:, None]
-valley = (theta0**2 + 50 * theta1**2) / 2
+theta1 = np.linspace(-2, 2, 200)
+valley = (theta0**2 + 50 * theta1[:, None] ** 2) / 2
 levels = [2, 8, 20, 40, 80]
-left.contour(theta0, theta1[:, 0], valley, levels, colors="lightgrey", zorder=0)
+left.contour(theta0, theta1, valley, levels, colors="lightgrey", zorder=0)
 left.set(title="80 steps down a valley", xlabel="θ₀ (flat)", ylabel="θ₁ (steep)")
 left.legend()
 right.set(title="loss", xlabel="step")
@@ -395,7 +407,7 @@ write_figure(figure, args, "05_valley", alt=alt)
 heading("6. Why the averages are corrected")
 t = np.arange(1, 3001)
 length = (1 - 0.9**t) / np.sqrt(1 - 0.999**t)
-for step in (1, 10, 100, 1000, 3000):
+for step in (1, 1000):
     print(f"step {step}: {length[step - 1]:.2f} times lr")
 print(f"The longest is step {t[np.argmax(length)]}: {np.max(length):.2f} times lr")
 
