@@ -169,8 +169,8 @@ dx_loops = np.zeros((K, N))
 for i, k, n in np.ndindex(M, K, N):  # the scalar rule: three nested loops
     dW_loops[i, k] += dy[i, n] * x[k, n]
     dx_loops[k, n] += W[i, k] * dy[i, n]
-assert np.allclose(linear.weight.grad, dW_loops)
-assert np.allclose(dx, dx_loops)
+assert np.allclose(linear.weight.grad, dW_loops, 1e-7, 1e-12)
+assert np.allclose(dx, dx_loops, 1e-7, 1e-12)
 print("The three loops and the matrix products of tinyae.Linear agree to rounding.")
 
 # %% [markdown]

@@ -84,7 +84,7 @@ for o, c, i, j in np.ndindex(weight.shape):
 y_loops += bias
 
 print(f"x {x.shape} -> y {y_loops.shape}")
-assert np.allclose(conv.forward(x), y_loops)
+assert np.allclose(conv.forward(x), y_loops, 1e-7, 1e-12)
 print("tinyae.Conv2d agrees with the six loops.")
 
 # %% [markdown]
@@ -120,7 +120,7 @@ def im2col_simple(x):
 cols = im2col_simple(x)
 W = weight.reshape(8, -1)
 y = (W @ cols).reshape(y_loops.shape) + bias
-assert np.allclose(y, y_loops)
+assert np.allclose(y, y_loops, 1e-7, 1e-12)
 print(f"W {W.shape} times cols {cols.shape} agrees with the six loops.")
 
 # %% [markdown]
@@ -227,8 +227,8 @@ dW = dy_rows @ cols.T
 dx = col2im_simple(W.T @ dy_rows, x.shape)
 
 conv.forward(x)
-assert np.allclose(conv.backward(dy), dx)
-assert np.allclose(conv.weight.grad.reshape(8, -1), dW)
+assert np.allclose(conv.backward(dy), dx, 1e-7, 1e-12)
+assert np.allclose(conv.weight.grad.reshape(8, -1), dW, 1e-7, 1e-12)
 print("tinyae.Conv2d returns the same dx and dW.")
 for name, error in check_layer(conv, x.shape).items():
     print(f"Its gradient for {name} against measured slopes: error {error:.0e}")
@@ -284,8 +284,8 @@ print(f"<Conv2d(u), v>          = {first:.12f}")
 print(f"<u, ConvTranspose2d(v)> = {second:.12f}")
 assert abs(first - second) < 1e-10
 
-assert np.allclose(down.backward(v), up.forward(v))
-assert np.allclose(up.backward(u), down.forward(u))
+assert np.allclose(down.backward(v), up.forward(v), 1e-7, 1e-12)
+assert np.allclose(up.backward(u), down.forward(u), 1e-7, 1e-12)
 print("The backward of each layer is the forward of the other.")
 
 errors = check_layer(up, (6, 5, 4, 7))

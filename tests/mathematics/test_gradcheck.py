@@ -261,7 +261,7 @@ def test_the_command_checks_the_package_and_what_a_reader_adds_to_it(tmp_path):
             capture_output=True,
             text=True,
             cwd=tmp_path,
-            env=os.environ | {"PYTHONIOENCODING": "cp1252"},
+            env=os.environ | {"PYTHONIOENCODING": "cp1252", "PYTHONSAFEPATH": ""},
         )
         assert (done.returncode, done.stderr) == (0, "")
         header, *rows = done.stdout.splitlines()

@@ -30,6 +30,7 @@ def logged(images, rng):
 
 
 if __name__ == "__main__":
+    common.end_in_a_sentence()  # as for a lesson
     common.options("small_training", __doc__)
     data = data_tools.load_sample()
     images = data.train_images[:256], data.test_images[:64]

@@ -20,10 +20,6 @@ def poison_each_second(images, rng):
     return images * next(factors)
 
 
-def black(images, rng):
-    return np.zeros_like(images)
-
-
 class Steep(MSELoss):
     def backward(self):
         return super().backward() * np.inf
@@ -33,17 +29,12 @@ PLACES = {
     "2 of the training images, in the images themselves, before the first layer": {
         "corruption": poison_each_second
     },
-    "1 of the training images, in the target images": {
-        "corruption": black,
-        "clean_target": True,
-        "pixel_range": (0, 1e39),
-    },
     "1 of the training images, in what encoder.encoder_cnn.3 (BatchNorm2d) saved for "
     "backward": {"pixel_range": (0, 3e38)},
     "1 of the training images, in the gradient of decoder.decoder_conv.6.bias": {
         "loss": Steep
     },
-    "1 of the training images, in encoder.encoder_cnn.0.weight after the optimiser's "
+    "1 of the training images, in decoder.decoder_conv.6.bias after the optimiser's "
     "step": {"optimizer": partial(SGD, lr=1e60)},
 }
 
