@@ -248,7 +248,7 @@ table(["", "best h", "its error"], rows, "The lowest point of each curve")
 # *random* dy. Then dy is the gradient for y, and every entry of y counts with a weight
 # of its own. (Lesson 0c shows what an all-ones dy misses.) `check_layer` does this for
 # the input and every parameter of a layer. It also checks two things that you meet
-# later: backward with `input_grad=False`, which says that nobody needs dx, must store
+# later: backward with `input_grad=False`, which says that dx is not needed, must store
 # the same gradients for the parameters; and a layer that computes something else after
 # training (lesson 0c) must be right in that mode too.
 #

@@ -30,7 +30,6 @@ from common import (
     table,
     train,
     tsne,
-    write_csv,
 )
 from figures import figure_images, figure_tsne, first_of_each, write_figure
 from scipy import ndimage, stats
@@ -157,7 +156,7 @@ for name, errors in measured.items():
     kind, code, seed = name.rsplit(", ", 2)
     for test in NAMES:
         lines.append([code[2:], kind, test, seed[5:], f"{errors[test]:.6f}"])
-write_csv(args.output / "matrix.csv", lines)
+np.savetxt(args.output / "matrix.csv", lines, "%s", delimiter=",", encoding="utf-8")
 
 for code in CODES:
     rows = []
