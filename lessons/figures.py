@@ -18,7 +18,7 @@ def write_figure(figure, args, name, data=None, alt=""):
     readers who cannot see it.
     """
     if data and not data.complete:
-        figure.supxlabel(f"from {data.source}", color="#B00000", wrap=True)
+        figure.supxlabel(f"from {data.source}", fontsize=10, color="#B00000")
     path = args.output / f"{name}.png"
     figure.savefig(path, metadata={"Description": alt})
     if IN_NOTEBOOK:
@@ -88,5 +88,5 @@ def figure_tsne(layouts, data):
         axis.set_title(name)
     handles, _ = dots.legend_elements(num=None)
     names = [data.class_names[label] for label in labels]
-    figure.legend(handles, names, loc="outside lower center", ncols=5, fontsize=13)
+    figure.legend(handles, names, loc="outside upper center", ncols=5, fontsize=13)
     return figure
