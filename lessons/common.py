@@ -130,7 +130,7 @@ try:
     from tinyae.training import TrainingDiverged
 except ImportError as error:
     sys.exit(
-        f"The lessons need {error.name}, which is not installed. Type:\n"
+        f"The lessons need {error.name.split('.')[0]}, which is not installed. Type:\n"
         f"    {PIP} install numpy scikit-learn matplotlib pooch tqdm"
     )
 
@@ -164,8 +164,7 @@ def options(name, description, trains=True, epochs_quick=20, largest_code=784):
     )
     add = parser.add_argument
     add("--seed", type=int, default=1, help="of weights, order and noise")
-    results = ROOT / "results" / name
-    add("--output", default=results, help="folder for figures and tables")
+    add("--output", default=ROOT / "results" / name, help="folder of figures, tables")
     add("--backend", default="auto", help="numpy (a CPU), cupy (an NVIDIA GPU) or auto")
     add("--quick", action="store_true", help="a minute or two on the small sample")
     if trains:
@@ -226,7 +225,8 @@ def train(experiments, data, args, after_epoch=None):
 @remember
 def _tsne(codes):
     start = "pca" if codes.shape[1] > 1 else "random"  # it needs two columns
-    layout = TSNE(perplexity=30, init=start, random_state=307, n_jobs=-1)
+    near = min(30, len(codes) - 1)
+    layout = TSNE(perplexity=near, init=start, random_state=307, n_jobs=-1)
     return layout.fit_transform(codes)
 
 

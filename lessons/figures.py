@@ -18,7 +18,7 @@ def write_figure(figure, args, name, data=None, alt=""):
     readers who cannot see it.
     """
     if data and not data.complete:
-        figure.supxlabel(f"from {data.source}", fontsize=10, color="#B00000")
+        figure.supxlabel(f"from {data.source}", color="#B00000")
     path = args.output / f"{name}.png"
     figure.savefig(path, metadata={"Description": alt})
     if IN_NOTEBOOK:

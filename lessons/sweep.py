@@ -264,8 +264,9 @@ def train_all(
                 training = trainings[name].restore(state)
                 checkpoint.save(paths[name], state | first[name])
                 done = f"{name} {len(training.history)}/{experiments[name].epochs}"
-                text = f"{done} loss {training.history[-1][1]:.4f}"
-                bar.set_description_str(text, refresh=False)
+                bar.set_description_str(
+                    f"{done} loss {training.history[-1][1]:.4f}", refresh=False
+                )
                 bar.update()
                 if after_epoch:
                     after_epoch(name, training)
