@@ -98,6 +98,7 @@ def test_train_and_eval_reach_every_layer():
 def test_an_input_gradient_that_is_not_asked_for_is_not_computed():
     for layer in tinyae.Conv2d(1, 2, 1, seed=1), tinyae.AnelloAutoencoder(2, seed=1):
         y = layer.forward(np.ones((1, 1, 28, 28), "float32"))
+        assert y.shape[1:] == (1, 28, 28)  # the stride is 1 where none is given
         assert layer.backward(y, input_grad=False) is None
 
 

@@ -55,8 +55,9 @@ def test_defaults_and_first_steps():
     assert {(each.lr, each.weight_decay) for each in made} == {(1e-3, 0)}
     _, descent, adaptive = made
     np.testing.assert_allclose(*trained(descent, [[slope]] * 2), -2e-3 * slope)
-    wanted = -1e-3 * np.sign(slope)
-    np.testing.assert_allclose(*trained(adaptive, [[slope]]), wanted, 1e-4)
+    np.testing.assert_allclose(
+        *trained(adaptive, [[slope]]), -1e-3 * np.sign(slope), 1e-4
+    )
     assert (adaptive.betas, adaptive.eps) == ((0.9, 0.999), 1e-8)
 
 
