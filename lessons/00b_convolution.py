@@ -341,7 +341,7 @@ write_figure(figure, args, "04_checkerboard", alt=alt)
 # %% [markdown]
 # A network can learn to avoid this, but with kernel 3 only by special weights (exercise
 # 6). The autoencoder of lesson 1 has kernel 3 and stride 2, as in the report that it
-# rebuilds. There you see the checkerboard in what the trained decoder draws.
+# rebuilds. There you see the checkerboard in what the decoder draws after one epoch.
 #
 # ## 5. Stride, padding, output_padding: arithmetic of sizes
 #
