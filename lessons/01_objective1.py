@@ -79,6 +79,7 @@ print(f"\nAn image {images.shape[1:]} becomes a code {code.shape[1:]}:", code[0]
 loss = tinyae.MSELoss()
 adam = tinyae.Adam(model.parameters(), lr=1e-3, weight_decay=1e-5)
 order = np.random.default_rng(args.seed).permutation(len(images))
+order = np.resize(order, 20 * 256)  # from the start again if there are fewer
 for step in range(20):
     x = images[order[256 * step : 256 * (step + 1)]]
     error = loss.forward(model.forward(x), x)
