@@ -135,7 +135,7 @@ except ImportError as error:
     )
 
 MENDABLE = BackendUnavailable, data_tools.DataError, SweepError, TrainingDiverged
-__all__ = ["checkpoint", "measure", "np", "plt", "remember"]  # for the lessons
+__all__ = ["checkpoint", "measure", "plt"]  # for the lessons
 
 SIGMAS = ("0.01", "0.1", "0.5", "1")
 CORRUPTIONS = {"Normal": None, "RandomErasing": data_tools.RandomErasing()}
@@ -206,8 +206,10 @@ def load(args):
     size = data.train_images.shape[1:]
     form = "(28, 28), for which the lessons' model is made"
     checks.expect(size == (28, 28), data_tools.DataError, "images", size, form)
-    counts = f"{len(data.train_images):,} training and {len(data.test_images):,} test"
-    print(f"Data: {counts} images, from {data.source}.")
+    print(
+        f"Data: {len(data.train_images):,} training and {len(data.test_images):,} test "
+        f"images, from {data.source}."
+    )
     if not data.complete:
         print("Losses on these images cannot be compared with the report's.")
     return data
@@ -251,7 +253,8 @@ def heading(text):
 
 def table(header, rows, title):
     """Show rows of cells (strings, or numbers with three decimals) under a header."""
-    rows = [header, *(list(map(_text, row)) for row in rows)]
+    cells = [[c if isinstance(c, str) else f"{c:.3f}" for c in row] for row in rows]
+    rows = [header, *cells]
     if IN_NOTEBOOK:
         lines = ["<tr><td>" + "<td>".join(map(html.escape, row)) for row in rows]
         lines[0] = lines[0].replace("<td>", "<th>")
@@ -270,10 +273,6 @@ def table(header, rows, title):
     print("", title, rule, lines[0], rule, *lines[1:], rule, sep="\n")
 
 
-def _text(cell):
-    return cell if isinstance(cell, str) else f"{cell:.3f}"
-
-
 def loss_table(trainings, data, args, number):
     """Show the report's table beside ours, and write it as table<number>.csv."""
     comparable = data.complete and args.epochs == 20 and args.latent_dim == 4
@@ -281,7 +280,7 @@ def loss_table(trainings, data, args, number):
     rows = []
     for name, training in trainings.items():
         for epoch, i in {1: 0, args.epochs: 2}.items():
-            theirs = REPORT[name][i : i + 2] if comparable else ("-", "-")
+            theirs = REPORT[name][i : i + 2] if comparable else "--"
             rows.append([name, str(epoch), *training.history[epoch - 1], *theirs])
     table(header, rows, f"Table {number}. Average loss")
     path = args.output / f"table{number}.csv"

@@ -17,6 +17,7 @@ html_theme_options = {
     "navbar_persistent": [],  # the side bar has the search field
     "footer_content_items": [],
 }
+html_sidebars = {"**": ["navbar-logo", "search-field", "sbt-sidebar-nav"]}
 html_static_path = html_css_files = ["book.css"]
 highlight_language = "none"  # indented blocks are formulas
 
@@ -36,8 +37,8 @@ def all_pages(app, env, added, changed, removed):
 def describe_images(app, doctree):
     """Give every figure the description that its file holds; mark the wide ones."""
     for node in doctree.findall(image):
-        picture = Image.open(Path(app.srcdir) / node["uri"])
-        node["alt"] = picture.info.get("Description") or node["alt"]
+        picture = Image.open(app.srcdir / node["uri"])
+        node["alt"] = picture.info["Description"]
         if picture.width > 1200:
             node["classes"].append("wide")
 

@@ -38,7 +38,7 @@ def show_image(axis, image, pixel_range=(-1, 1)):
     low, high = pixel_range
     pixels = image.reshape(-1, *image.shape[-2:]).transpose(1, 2, 0)
     pixels = np.clip((pixels - low) / (high - low), 0, 1)
-    axis.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axis.imshow(pixels, vmin=0, vmax=1)
     axis.set(xticks=[], yticks=[])
     axis.spines[:].set_visible(False)
 
@@ -87,6 +87,6 @@ def figure_tsne(layouts, data):
         dots = axis.scatter(*points.T, size, kinds, cmap=ListedColormap(COLORS.split()))
         axis.set_title(name)
     handles, _ = dots.legend_elements(num=None)
-    names = [data.class_names[label] for label in labels]
+    names = np.take(data.class_names, labels)
     figure.legend(handles, names, loc="outside upper center", ncols=5, fontsize=13)
     return figure

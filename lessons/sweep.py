@@ -1,6 +1,5 @@
 """Train many experiments on all cores, save every epoch, train nothing twice."""
 
-import functools
 import os
 import re
 import signal
@@ -22,7 +21,7 @@ from tinyae.diagnosis import first_nonfinite
 from tinyae.training import Training, TrainingDiverged
 
 RESULTS = Path(__file__).parent.parent / "results"
-CACHE = Path(os.path.expanduser(os.environ.get("TINYAE_CACHE") or RESULTS))
+CACHE = Path(os.environ.get("TINYAE_CACHE") or RESULTS).expanduser()
 CACHE.mkdir(parents=True, exist_ok=True)
 # For the workers: memory in pages of 2 MB, where Linux offers them, saves 6% of a step.
 os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
@@ -53,19 +52,17 @@ def source_hash():
 SOURCE = source_hash()  # of what this process has imported
 
 
-@functools.cache
-def rounding():
-    """Return a hash of what decides how NumPy rounds here: its build, the processor."""
-    return joblib.hash(np.show_config(mode="dicts"))
+# What decides how NumPy rounds here: its build, the processor.
+ROUNDING = joblib.hash(np.show_config(mode="dicts"))
 
 
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")  # as in Training.run
 def first_step(experiment, images):
     """Return what a training's first step computes, and where, as {name: array}.
 
-    The numbers are the losses and the norm of each weight. By then all code that
-    decides the training has run, wherever it is written: the corruption, the model, the
-    loss and the optimiser. Raises as Training.check_parts does.
+    The numbers are the losses and the norm of each weight. By then the corruption, the
+    model, the loss and the optimiser have run, wherever they are written. (A change
+    that acts only in later steps is not seen.) Raises as Training.check_parts does.
     """
     training = Training(experiment)
     train, test = map(training.backend.from_numpy, images)
@@ -73,10 +70,9 @@ def first_step(experiment, images):
     training.check_parts(train)
     with threadpool_limits(1):  # as in each worker
         loss = training.train_step(*next(training.train_batches(train, epoch=1)))
-        losses = [float(loss), training.test_epoch(test, epoch=1)]
-    norms = [np.linalg.norm(a) for a in training.model.state_dict().values()]
-    numbers = np.array(losses + norms)
-    return {"first_step": numbers, "rounding": rounding(), "source": SOURCE}
+        numbers = [float(loss), training.test_epoch(test, epoch=1)]
+    numbers += [np.linalg.norm(a) for a in training.model.state_dict().values()]
+    return {"first_step": np.array(numbers), "rounding": ROUNDING, "source": SOURCE}
 
 
 def same_step(a, b, backend):
@@ -144,8 +140,6 @@ def kept(name, experiment, saved, first):
     if not same_step(saved, first, experiment.backend):
         raise ValueError("what is saved was computed by other code")
     training = Training(experiment).restore(saved)
-    if len(training.history) > experiment.epochs:
-        raise ValueError(f"what is saved has more than {experiment.epochs} epochs")
     if saved["rounding"] != first["rounding"]:
         print(f"{name}: begun on another machine; continues, but not bit for bit.")
     return training
@@ -175,16 +169,26 @@ def _job(name, function, arguments):
         return name, function(*arguments)
 
 
-def _each(function, jobs):
-    """Return the jobs for _pool: one for each {name: arguments}."""
-    return [joblib.delayed(_job)(name, function, jobs[name]) for name in jobs]
-
-
 def _pool(n_jobs, **how):
-    """Return joblib's processes; they yield (name, result) as each is done."""
+    """Return joblib's processes."""
     if n_jobs > 1:  # in a browser there are no processes, and joblib may be older
         how |= {"initializer": _prepare_worker, "initargs": [os.getpid()]}
     return joblib.Parallel(n_jobs, return_as="generator_unordered", batch_size=1, **how)
+
+
+def _start(pool, function, jobs):
+    """Start {name: arguments} in a _pool; it yields (name, result) as each is done."""
+    jobs = [joblib.delayed(_job)(name, function, jobs[name]) for name in jobs]
+    if pool.n_jobs == 1 or os.name == "nt":
+        return pool(jobs)
+    from multiprocessing import resource_tracker  # a browser has none
+
+    resource_tracker.ensure_running()  # as it starts, it would unblock SIGINT
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return pool(jobs)  # processes that start now inherit the mask
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _one_epoch(name, experiment, state, images, first):
@@ -205,13 +209,9 @@ def _one_epoch(name, experiment, state, images, first):
 
 def progress(total, unit):
     """Return a progress bar; without a terminal it updates every ten seconds."""
-    pause = 0.1 if sys.stderr and sys.stderr.isatty() else 10
-    return tqdm(
-        total=total,
-        unit=unit,
-        mininterval=pause,
-        disable=not total or not sys.stderr,
-    )
+    shown = total and sys.stderr
+    pause = 0.1 if shown and shown.isatty() else 10
+    return tqdm(total=total, unit=unit, mininterval=pause, disable=not shown)
 
 
 def train_all(
@@ -232,7 +232,8 @@ def train_all(
     with (name, training) after each epoch, in this process.
 
     A training is known by its name, its settings, the images, the source of tinyae and
-    the numbers of its first step. Raises SweepError if a process gets others.
+    data_tools, and the numbers of its first step. Raises SweepError if a process gets
+    others.
     """
     images_hash = joblib.hash(images)
     paths, trainings, first = {}, {}, {}
@@ -260,12 +261,13 @@ def train_all(
             for name in now:
                 state = trainings[name].history and trainings[name].state()
                 jobs[name] = name, experiments[name], state, images, first[name]
-            for name, state in pool(_each(_one_epoch, jobs)):
+            for name, state in _start(pool, _one_epoch, jobs):
                 training = trainings[name].restore(state)
                 checkpoint.save(paths[name], state | first[name])
-                done = f"{name} {len(training.history)}/{experiments[name].epochs}"
                 bar.set_description_str(
-                    f"{done} loss {training.history[-1][1]:.4f}", refresh=False
+                    f"{name} {len(training.history)}/{experiments[name].epochs} "
+                    f"loss {training.history[-1][1]:.4f}",
+                    refresh=False,
                 )
                 bar.update()
                 if after_epoch:
@@ -290,7 +292,7 @@ def measure(function, trainings, *arguments):
     # max_nbytes=None: arrays as they are, not as mapped files
     pool = _pool(joblib.effective_n_jobs(), max_nbytes=None)
     with progress(len(jobs), "model") as bar:
-        for name, value in pool(_each(_measure, jobs)):
+        for name, value in _start(pool, _measure, jobs):
             found[name] = value
             bar.update()
     return found
