@@ -104,9 +104,9 @@ class GaussianNoise:
 
     The result is not clipped. Box and Muller's formula makes normal numbers from the
     uniform ones of the generator. Two independent normal numbers are a point (x, y) in
-    the plane. Its direction is uniform
-    in [0, 2π). Its squared length x² + y² exceeds t with probability exp(-t/2), and so
-    does -2 log u. Hence two uniform numbers u and v give two normal ones:
+    the plane. Its direction is uniform in [0, 2π). Its squared length x² + y² exceeds t
+    with probability exp(-t/2), and so does -2 log u. Hence two uniform numbers u and v
+    give two normal ones:
 
         x = √(-2 log u) cos(2πv)        y = √(-2 log u) sin(2πv)
     """

@@ -71,7 +71,8 @@ def read_file(folder, name, sha256=None):
         raise DataError(f"{folder}: expected {name}.gz or {name}, found neither")
     try:
         small = path.stat().st_size <= MOST_BYTES
-        checks.expect(small, DataError, path, "a larger file", f"{MOST_BYTES:,} bytes")
+        most = f"at most {MOST_BYTES:,} bytes"
+        checks.expect(small, DataError, path, "a larger file", most)
         data = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error

@@ -75,7 +75,7 @@ def decompress(data: bytes, most: int = MOST_BYTES) -> bytes:
     try:
         with gzip.open(io.BytesIO(data)) as file:
             _, size = _header(file.read(4 + 4 * 255))  # of the longest header
-            # gzip writes at least 2 bits for 258 bytes: it saves no more than this.
+            # gzip writes at least 2 bits for 258 bytes: 1 byte for at most 1032.
             most = min(most, 1032 * len(data))
             if size > most:
                 raise DataError(

@@ -8,8 +8,7 @@ stays there.
 
 This file also handles what the standard leaves open or CuPy does differently: creating
 an array on the device of another one, moving arrays between host and device, and random
-numbers.
-register() adds another array library; lessons/README.md has an example.
+numbers. register() adds another array library; lessons/README.md has an example.
 """
 
 from collections.abc import Callable
@@ -60,9 +59,8 @@ class Backend:
         """Return a new generator for (seed, epoch, purpose).
 
         Every epoch makes its own, so an interrupted epoch can be trained again with the
-        same numbers.
-        The same three give the same stream on the same backend and, for CuPy, on the
-        same model of GPU. NumPy's and CuPy's streams differ.
+        same numbers. The same three give the same stream on the same backend. (With
+        CuPy we could not try it.) NumPy's and CuPy's streams differ.
         """
         return self.generator([seed, epoch, *purpose.encode()])
 

@@ -1,4 +1,4 @@
-"""Checkpoints: files that a crash cannot damage.
+"""Checkpoints: a crash leaves the old file or the new one, nothing between.
 
 A checkpoint is one file: a line with the format and its version, the SHA-256 of the
 rest, and a NumPy .npz with the arrays. Nothing in it is ever executed, and a flipped

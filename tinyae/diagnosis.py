@@ -6,17 +6,17 @@ from .backend import to_numpy
 
 
 def _places(training, x, loss):
-    """Yield (description, array) for what a step has computed, in its order."""
+    """Yield (description, array): what a step computed, from layer to layer."""
     yield "the images themselves, before the first layer", x
     for name, layer in training.model.named_layers():
-        for array in (layer._saved or [()])[-1]:
+        for array in (layer._saved or [()])[-1]:  # what save_for_backward was given
             if hasattr(array, "dtype"):
                 yield f"what {name} ({type(layer).__name__}) saved for backward", array
     yield "the loss", training.backend.xp.asarray(loss)
     for name, p in reversed(training.model.named_parameters()):
         if p.trainable:
             yield f"the gradient of {name}", p.grad
-        yield f"{name} after the optimiser's step", p.data
+        yield f"{name} after the step", p.data
 
 
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")  # this looks for them

@@ -34,7 +34,7 @@ import numpy as np
 from .layer import Layer
 
 FLOOR = 1e-3  # errors are relative to at least this, because a gradient may be zero
-BENT = 1e-6  # a measurement with a larger uncertainty is left out
+BENT = 1e-6  # the largest error by a kink, relative to the slope, that is accepted
 
 
 def measure(f, x, dy, index, step):
@@ -53,7 +53,7 @@ def measure(f, x, dy, index, step):
     # Where f is smooth, its fourth difference is about h⁴. A kink, such as ReLU's,
     # makes it about h, and the measured slope is then a mix of the slopes on both
     # sides, which no backward could return. Divided by 12 h, as the slopes are below,
-    # it is nearly always about as large as their error. It uses forward only, so a
+    # it estimates the error that the kink makes in them. It uses forward only, so a
     # wrong backward cannot switch this test off.
     fourth = y[-2] - 4 * y[-1] + 6 * y[0] - 4 * y[1] + y[2]
     bend = np.sum(np.abs(dy * fourth)) / (12 * step)
@@ -99,7 +99,7 @@ def check_layer(layer, x, seed=0, *, step=1e-4, entries=None):
     layer: a Layer on the host. It is checked in float64, whatever its own dtype. x: an
     input, or the shape of one to draw. seed: for everything drawn. step: how far to
     move, multiplied by the median size of the entries if that is above 1. (1e-3 has the
-    smallest rounding error, but a smaller step crosses fewer kinks.) entries: how many
+    smallest error, but a smaller step crosses fewer kinks.) entries: how many
     entries of each tensor to look at; None for all.
 
     During the check every trainable parameter is moved by up to 0.1, because a backward
@@ -157,7 +157,7 @@ def check_layer(layer, x, seed=0, *, step=1e-4, entries=None):
             errors[name + suffix] = compare(
                 where, run, data, dy, gradients[name], step, entries, rng
             )
-        stored = [(p, np.array(p.data)) for p, _ in stored]  # as training left them
+        stored = [(p, np.array(p.data)) for p, _ in stored]  # training mode moved some
     return errors
 
 

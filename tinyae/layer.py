@@ -18,8 +18,9 @@ Unflatten may return a view of their argument.) backward refers to the most rece
 forward, which may have kept x itself, not a copy, so do not modify x in between. It
 overwrites the gradients of the backward before, so there is no zero_grad to call.
 
-A layer's forward first checks x: checks.array("x", x, shape, like=w) requires that
-shape, and the dtype and library of the weight w. Without weights, like is left out.
+The layers here first check x: checks.array("x", x, shape, like=w) requires that shape,
+and the dtype and library of the weight w. Without weights, like is left out. (A layer
+of your own works without such a check; a mistake is then found later.)
 
 In the code, np is NumPy on the host, that is, in main memory. xp = namespace(x) is the
 library that made x: NumPy, or CuPy on a GPU (backend.py).
@@ -38,9 +39,7 @@ class Parameter:
 
     data: the values. grad: dL/d(data) after a backward; the next backward overwrites
     it. trainable: False for values that are stored but not learned, such as batch
-    norm's running statistics. Both kinds are saved with the model. A layer that draws
-    random numbers should count its forwards in such a value, and make its generator
-    from the count; then a training that is resumed draws the same numbers.
+    norm's running statistics. Both kinds are saved with the model.
     """
 
     def __init__(self, data, trainable=True):

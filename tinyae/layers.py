@@ -57,7 +57,7 @@ class ReLU(Layer):
     def forward(self, x):
         checks.array("x", x)
         xp = namespace(x)
-        y = xp.clip(x, 0.0, inf)  # max(x, 0)
+        y = xp.clip(x, 0.0, inf)  # max(x, 0); faster than maximum
         return self.save_for_backward(y, x > 0)
 
     def backward(self, dy, input_grad=True):

@@ -28,7 +28,8 @@ class Optimizer:
 
     A subclass defines change(g), which returns what is subtracted from θ. In `memory`
     it names the vectors that it keeps from step to step; they start at 0. t: the number
-    of the step, from 1.
+    of the step, from 1. The gradient check cannot tell whether the steps are right:
+    compare a few with the same formula on one number (tests/mathematics/test_optim.py).
 
     parameters: a layer's parameters(). Raises TypeError or ValueError for anything
     else, and for a parameter that appears twice.

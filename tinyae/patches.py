@@ -18,7 +18,8 @@ all images. N is the last axis, so every copy moves N neighbouring numbers at a 
 
 Letters in shapes, in every file: N images in the batch, C channels in, O channels out,
 H and W the height and width of an image, OH and OW those of the output, kh and kw those
-of the kernel; sh and sw are the strides, ph and pw the padding.
+of the kernel; sh and sw are the strides, ph and pw the padding. M images in a data set;
+in batch norm M = H*W*N.
 """
 
 from functools import cache

@@ -42,6 +42,7 @@ class Training:
         np.empty(2**25 - 2**16, "uint8")
         self.experiment = experiment
         self.backend, _ = get_backend(experiment.backend)
+        # The other one is needed only to see that each call makes new Parameters.
         self.model, other = (experiment.model(seed=experiment.seed) for _ in range(2))
         if not isinstance(self.model, Layer):
             raise TypeError(f"model: got {self.model!r}, expected a Layer")

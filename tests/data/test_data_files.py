@@ -50,7 +50,7 @@ def files(monkeypatch, tmp_path):
         sha256 = hashlib.sha256(gzip.decompress(data)).hexdigest()
         monkeypatch.setitem(FULL, name, sha256)
     monkeypatch.setattr(fashion_mnist, "DEBIAN_FOLDER", tmp_path / "debian")
-    monkeypatch.setattr(download, "TIMEOUT", (2.0, 1.0))
+    monkeypatch.setattr(download, "TIMEOUT", (5.0, 3.0))
     monkeypatch.setattr(download, "LARGEST", 100_000)
     monkeypatch.setenv("TINYAE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TINYAE_DATA", "")

@@ -34,8 +34,9 @@ PLACES = {
     "1 of the training images, in the gradient of decoder.decoder_conv.6.bias": {
         "loss": Steep
     },
-    "1 of the training images, in decoder.decoder_conv.6.bias after the optimiser's "
-    "step": {"optimizer": partial(SGD, lr=1e60)},
+    "1 of the training images, in decoder.decoder_conv.6.bias after the step": {
+        "optimizer": partial(SGD, lr=1e60)
+    },
 }
 
 
