@@ -12,9 +12,9 @@
 # **What you need.** NumPy and the chain rule, d/dx f(g(x)) = f′(g(x)) g′(x). You need
 # no data and no framework. The lesson runs in a few seconds.
 #
-# **Where to begin.** Here. Read no file of the package first: the end of each lesson
-# says which of them you can read next. The run draws the pictures. Copies of the most
-# important ones are in `lessons/figures`: 00a_graph.png belongs to this lesson.
+# **Where to begin.** Here. Read no file of the package first: lessons 0a to 0c say at
+# their end which of them you can read next. The run draws the pictures. Copies of the
+# most important ones are in `lessons/figures`: 00a_graph.png belongs to this lesson.
 #
 # **Notation.** L is the loss, one number that says how wrong a result is. For any array
 # v, dv means ∂L/∂v: how fast L changes with each entry of v. So dv has the shape of v.
@@ -23,7 +23,7 @@
 # %%
 import sys
 
-# Is common.py not found? Type first: %cd FOLDER/lessons
+# No module named common? In a notebook, type first: %cd FOLDER/lessons
 sys.path.extend(["", "lessons", "tinyae/lessons"])
 
 from common import heading, np, options, plt, table
@@ -135,8 +135,8 @@ assert abs(w * x - t) < 1e-5
 # Wᵢₖ is multiplied by xₖ and added to yᵢ, so its gradient is dyᵢ xₖ. Each xₖ is used in
 # *every* yᵢ, so the gradients from all of them are added. A *batch* is a set of N
 # examples that are computed together. They are the columns of x, so the batch is the
-# last axis, here and in all of tinyae. Each weight is used once for every example n, so
-# its gradients are added over n as well:
+# last axis, here and in all layers of tinyae. Each weight and each bias is used once
+# for every example n, so their gradients are added over n as well:
 #
 #     dWᵢₖ = Σₙ dyᵢₙ xₖₙ
 #     dbᵢ  = Σₙ dyᵢₙ
@@ -235,22 +235,19 @@ axis.set(xlabel="step h", ylabel="error of the slope (rms)")
 axis.legend()
 alt = "Each error falls as the step shrinks, reaches a lowest point, and rises again."
 write_figure(figure, args, "03_step_size", alt=alt)
-table(["", "best h", "its error"], rows, "The lowest point of each curve")
+table(["slope", "best h", "its error"], rows, "The lowest point of each curve")
 
 # %% [markdown]
 # The curves have their lowest points where the theory says, within a factor of three.
-# The errors there are about ten times smaller than predicted. (The float32 curve is
-# flat on the left: there x + h rounds to x, and the measured slope is 0.) Even at its
-# best step float32 is 600,000 times worse than float64, and a small mistake could hide
-# in that. So we check gradients in float64 with central differences.
+# (The float32 curve is flat on the left: there x + h rounds to x, and the measured
+# slope is 0.) Even at its best step float32 is 600,000 times worse than float64, and a
+# small mistake could hide in that. So we check gradients in float64 with central
+# differences.
 #
 # A layer returns an array, but the check needs one number. It takes L = Σ dy · y with a
 # *random* dy. Then dy is the gradient for y, and every entry of y counts with a weight
 # of its own. (Lesson 0c shows what an all-ones dy misses.) `check_layer` does this for
-# the input and every parameter of a layer. It also checks two things that you meet
-# later: backward with `input_grad=False`, which says that dx is not needed, must store
-# the same gradients for the parameters; and a layer that computes something else after
-# training (lesson 0c) must be right in that mode too.
+# the input and every parameter of a layer.
 #
 # Here it checks a Linear that is right and one that has a mistake.
 
@@ -273,9 +270,8 @@ assert errors["x"] < 1e-8
 assert errors["bias"] > 1e-3
 
 # %% [markdown]
-# A correct backward differs from the measurement by rounding only, about 1e-12. The
-# mistakes in lessons 0a to 0c and their exercises give 0.003 and more. Every layer of
-# tinyae passes this check.
+# A correct backward differs from the measurement by rounding only, about 1e-12. Every
+# layer of tinyae passes this check.
 #
 # ## 4. ReLU and sigmoid, and how gradients vanish
 #
@@ -293,13 +289,18 @@ assert errors["bias"] > 1e-3
 # At x = 0 ReLU has a kink, and no slope. `check_layer` must not measure across it, so
 # it also computes the fourth difference y(2h) − 4 y(h) + 6 y(0) − 4 y(−h) + y(−2h),
 # where y(h) is the output with the input moved by h. It is about h⁴ where y is smooth,
-# but about h near a kink. Divided by 12 h, it is about the error that the kink makes in
-# the slope, because the formula for the slope has the same divisor (exercise 2). An
-# entry is left out if this error is not tiny compared to the slope.
+# but about h near a kink, because the slopes on its two sides differ however small h
+# is. The checker computes a slope as
+#
+#     (8 (y(h) − y(−h)) − (y(2h) − y(−2h))) / 12h
+#
+# (exercise 2). So the fourth difference, divided by 12 h too, is about the error that a
+# kink makes in the slope. An entry is left out if this is not tiny compared to the
+# slope.
 #
 # The picture sends a random gradient back through 20 Linear layers with one of the two
-# functions after each. The weights are scaled so that ReLU preserves the size: their
-# variance is 2 / width, because ReLU halves the mean square (He et al. 2015).
+# functions after each. The weights have the variance 2 / width: ReLU halves the mean
+# square, forward and backward, and this makes up for it (He et al. 2015).
 
 # %%
 heading("4. ReLU and sigmoid")
@@ -433,10 +434,10 @@ assert losses[0] < 0.01
 assert losses[1] > 0.15
 
 # %% [markdown]
-# With ReLU the loss falls to 0.0007, and all 800 new points are right. (With two other
-# seeds it was 0.0004 and 0.0011, and at most one point was wrong.) Without ReLU the
-# three matrices are one matrix, so the network can only cut the plane with a straight
-# line. Its loss stays at 0.21, little better than the 0.25 of always answering 1/2.
+# With ReLU the loss falls to 0.0007, and all 800 new points are right. (With seeds 2
+# and 3 it is 0.0004 and 0.0011, and at most one point is wrong.) Without ReLU the three
+# matrices are one matrix, so the network can only cut the plane with a straight line.
+# Its loss stays at 0.21, little better than the 0.25 of always answering 1/2.
 #
 # So a network learns with nothing but the chain rule. You can now read `layer.py`,
 # `layers.py` and `losses.py` in the folder `tinyae`. In lesson 0b you derive
@@ -452,12 +453,14 @@ assert losses[1] > 0.15
 #    its divisor?
 # 3. Section 4: delete the line with `6**0.5`. Which assertion fails, and why?
 # 4. Write a layer Tanh with y = tanh(x) and dx = dy (1 − y²): a subclass of
-#    `tinyae.layer.Layer` with `forward(x)` and `backward(dy, input_grad=True)`. README,
-#    "Check a layer of your own", says what they begin and end with. Check it with
+#    `tinyae.layer.Layer` with `forward(x)` and `backward(dy, input_grad=True)`. The
+#    manual (lessons/README.md) has one under "A layer of your own". Check yours with
 #    `check_layer`, and put it in the place of the ReLUs in section 5.
-# 5. Section 5: give both hidden layers 8 units in place of 32.
+# 5. Section 5: give both hidden layers 8 units in place of 32. What is lost?
 #
 # ### Answers
+#
+# Where numbers are given, the seed is 1.
 #
 # 1. dc = du = −2 and dw = du · x = −4.
 # 2. The best h is 1e-3, and the error there is 4e-14, a hundred times smaller. The

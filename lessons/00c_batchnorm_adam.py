@@ -19,7 +19,7 @@
 # %%
 import sys
 
-# Is common.py not found? Type first: %cd FOLDER/lessons
+# No module named common? In a notebook, type first: %cd FOLDER/lessons
 sys.path.extend(["", "lessons", "tinyae/lessons"])
 
 from functools import partial
@@ -48,7 +48,8 @@ rng = np.random.default_rng(args.seed)
 # and Szegedy 2015). Why this helps so much is still debated. Ioffe and Szegedy's reason
 # was that each layer gets steadier inputs. Santurkar et al. (2018) made the inputs
 # unsteady again, by adding noise after each batch norm. The network still trained much
-# better than without batch norm.
+# better than without batch norm. They found that with it the loss is smoother: along a
+# step the gradient changes less.
 #
 # Below, a batch goes through ten layers of random weights, each followed by ReLU. If
 # the weights are half or twice as large as they should be, the plain result has size
@@ -102,7 +103,9 @@ table(header, rows, "Size after ten layers")
 # back 1/M of its gradient to each value.
 # **That is where every 1/M in batch norm comes from.**
 #
-# Below, γ is not 1, where a layer starts: there, a backward that forgets γ would pass.
+# A new layer has γ = 1, and there a backward that forgets γ would pass. So γ is not 1
+# below. (With `held` a stage can be set to another value. That checks it, further
+# down.)
 
 # %%
 heading("2. Batch norm, one line at a time")
@@ -239,14 +242,14 @@ assert error > 0.01  # the random dy shows it
 # mean(dy) is removed because adding a number to a whole channel does not change y. The
 # part along xhat is removed because (except for ε) scaling a channel does not change y
 # either. The picture removes them one after the other, for a channel of 8 values. The
-# line is the part that the next panel no longer has. The titles have two sums, that of
-# the bars and that of the bars times xhat. At the end both are 0: what is left of dy
-# has no mean, and no slope along xhat.
+# line is the part that the next panel no longer has. The titles have two sums: that of
+# the bars, and that of the products, each bar times its xhat. At the end both are 0:
+# what is left of dy has no mean, and no slope along xhat.
 
 # %%
 eight = np.arange(8.0)[None]  # (C, M) = (1, 8)
 xhat = staged_forward(eight, 1, 0, held={})["xhat"]
-left = rng.standard_normal((1, 8)) + xhat + 1  # at first all of dy
+left = rng.standard_normal((1, 8)) + xhat + 1  # dy, with a mean and a slope to remove
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.4), sharey=True)
 removed = {
     "dy": mean(left) + 0 * xhat,
@@ -257,7 +260,7 @@ for axis, (title, part) in zip(axes, removed.items(), strict=True):
     axis.bar(xhat[0], left[0], 0.3)
     axis.plot(xhat[0], part[0], "C1")
     along = np.sum(left * xhat)
-    sums = f"sum {np.sum(left):z.2f}, sum · xhat {along:z.2f}"  # z: never -0.00
+    sums = f"sum {np.sum(left):z.2f}, of products {along:z.2f}"  # z: never -0.00
     axis.set(title=f"{title}\n{sums}", xlabel="xhat")
     left = left - part
 alt = "Eight bars: first their mean is removed, then their slope; both sums become 0."
@@ -351,11 +354,11 @@ STEEP = np.array([1.0, 50.0])
 def descend(optimizer):
     """Return 80 steps from (-8, 1.5), as an array (81, 2)."""
     theta = Parameter(np.array([-8.0, 1.5]))
-    steps = optimizer([theta])
+    method = optimizer([theta])
     path = [theta.data]
     for _ in range(80):
         theta.grad = STEEP * theta.data
-        steps.step()
+        method.step()
         path.append(theta.data)
     return np.array(path)
 
@@ -385,10 +388,10 @@ write_figure(figure, args, "05_valley", alt=alt)
 # %% [markdown]
 # After 80 steps the loss of SGD is 0.091, with momentum 0.0042, and Adam's is 0.0055.
 # SGD jumps from side to side and then creeps. The other two overshoot and swing,
-# because they remember the direction of earlier steps. So in this valley Adam is no
-# better than momentum. (With other learning rates, either may win.) But a learning rate
-# for SGD or momentum must fit the steepness of the valley. If L is 100 times as large,
-# both diverge, and Adam takes the same path (exercise 5).
+# because they remember the direction of earlier steps. So at step 80 neither Adam nor
+# momentum is clearly better. (With other learning rates, either may win.) But a
+# learning rate for SGD or momentum must fit the steepness of the valley. If L is 100
+# times as large, both diverge, and Adam takes the same path (exercise 5).
 #
 # ## 6. Why the averages are corrected
 #
@@ -400,8 +403,8 @@ write_figure(figure, args, "05_valley", alt=alt)
 #     v = (1 − β₂ᵗ) g²
 #
 # so a corrected step has length lr. Without the correction, m is 10 times too small at
-# the first step, but √v is 32 times too small. So the step is 3.2 times too long. Step
-# 12 is 6.6 times too long, and after a thousand steps it is still 26% too long.
+# the first step, but √v is 32 times too small. So the step is 3.2 lr long. Step 12 is
+# 6.6 lr long, and after a thousand steps it is still 1.26 lr.
 
 # %%
 heading("6. Why the averages are corrected")
@@ -423,14 +426,13 @@ print(f"The longest is step {t[np.argmax(length)]}: {np.max(length):.2f} times l
 # right more often on new images. *Weight decay* pulls each weight towards 0, so it
 # stays large only if the loss needs it.
 #
-# That is not so for weights that batch norm follows. There the scale does not matter
-# (except for ε): L(a w) = L(w) for every a > 0, so smaller weights make nothing
-# smoother. But the derivative of this equation with respect to w is a · L′(a w) =
-# L′(w), so at half the weights the gradient is twice as large. And a step of the same
-# length turns smaller weights further. So there decay acts like a larger learning rate
-# (van Laarhoven 2017). In PyTorch and tinyae the biases, γ and β decay too. We use
-# decay because the report that this project rebuilds used it. We did not test what it
-# gains.
+# Where batch norm follows, smaller weights do not help in this way. There the scale
+# does not matter (except for ε): L(a w) = L(w) for every a > 0. The derivative of this
+# equation with respect to w is a · L′(a w) = L′(w), so at half the weights the gradient
+# is twice as large. And a step of the same length turns smaller weights further. So
+# there decay acts like a larger learning rate (van Laarhoven 2017). In PyTorch and
+# tinyae the biases, γ and β decay too. We use decay because the report that this
+# project rebuilds used it. We did not test what it gains.
 #
 # `torch.optim.Adam` and `tinyae.Adam` add weight_decay · θ to the gradient g, as if L
 # had a term weight_decay/2 · |θ|². Then Adam divides this pull by √v as well, so
@@ -452,9 +454,9 @@ print(f"The longest is step {t[np.argmax(length)]}: {np.max(length):.2f} times l
 #    each example, γ and β are (features,). Use section 3's formula for dx, then γ dy in
 #    place of dy and no γ before the bracket. Run `check_layer` with x of (5, 4).
 # 4. Write Adam yourself from the three formulas of section 5, with an m and a v for
-#    each parameter, and use it in `fit` of lesson 0a, with ReLU and
+#    each parameter, and use it in `fit` of lesson 0a, with ReLU, 5 epochs and
 #    `learning_rate=0.005`. Then leave out the two corrections. Then do both with
-#    `learning_rate=0.1`.
+#    `learning_rate=0.1` and 20 epochs.
 # 5. In `descend` multiply the gradient by 100. Then instead turn the valley by 45
 #    degrees: with a rotation matrix R, the loss is that of Rᵀθ, and the path starts at
 #    R (−8, 1.5).
@@ -463,9 +465,10 @@ print(f"The longest is step {t[np.argmax(length)]}: {np.max(length):.2f} times l
 #    of `Adam([p], lr=0.001, weight_decay=0.1)` with `p.grad = size * noise`, where size
 #    is 0.1 for half of them and 10 for the others. Where does each half end?
 # 7. Train lesson 1's autoencoder on section 4's 6,000 images with SGD, then with Adam
-#    (leave out `optimizer=...`). Each takes about half a minute. Compare the test loss
-#    with 0.679. That is the loss if the output is always the mean of the training
-#    images, or 0 where this mean is negative (a sigmoid is never negative).
+#    (leave out `optimizer=...`). Each takes about ten seconds. Compare the test loss
+#    with 0.679. That is the loss if the output is always the same image: the mean of
+#    the training images, or 0 where this mean is negative. (Here pixels run from -1 to
+#    1, and a sigmoid is never negative.)
 #
 #        from functools import partial
 #
@@ -498,7 +501,7 @@ print(f"The longest is step {t[np.argmax(length)]}: {np.max(length):.2f} times l
 #    each axis by itself, and the valley no longer lies along an axis.
 # 6. At 0.46 with the small gradients, and at 0.99 with the large ones. AdamW would
 #    bring both to 0.9999¹⁰⁰⁰ = 0.90.
-# 7. After one epoch SGD has 0.697 and Adam 1.215. But SGD stays at 0.682: it draws
-#    almost the same image for every garment. Adam reaches 0.646 after 20 epochs. With
-#    lr=1 and no momentum SGD reaches 0.620. (With `seed=2` in Experiment: 0.680, 0.639
-#    and 0.618.) So a learning rate must be looked for, and an optimiser too.
+# 7. After 20 epochs SGD has 0.682: it draws almost the same image for every garment.
+#    Adam reaches 0.646. With lr=1 and no momentum SGD reaches 0.620. (With `seed=2` in
+#    Experiment: 0.680, 0.639 and 0.618.) So a learning rate must be looked for, and an
+#    optimiser too.

@@ -13,7 +13,7 @@
 # %%
 import sys
 
-# Is common.py not found? Type first: %cd FOLDER/lessons
+# No module named common? In a notebook, type first: %cd FOLDER/lessons
 sys.path.extend(["", "lessons", "tinyae/lessons"])
 
 from dataclasses import replace
@@ -38,8 +38,7 @@ data = load(args)
 # ## The three datasets
 #
 # Pixels run from -1 to 1 in 256 values, 0.008 apart. So σ = 0.01 is about one grey
-# level, which no eye can see; 0.1 is a visible grain; 0.5 hides everything but the
-# outline.
+# level; 0.1 is a visible grain; 0.5 hides most of the texture.
 
 # %%
 NAMES = ["Gaussian σ=0.01", "Gaussian σ=0.1", "Gaussian σ=0.5"]
@@ -137,20 +136,22 @@ loss_table(trainings, data, args, 2)
 # the images, so the two models of one seed form a pair. We look at the differences
 # within the pairs: at their mean, and at its 95% interval. If the differences are
 # normally distributed, the interval contains the true difference in 95 of 100 such
-# studies. It reaches 2.8 standard errors to each side, not 2, because the standard
-# error comes from only 5 differences (Student's t with 4 degrees of freedom).
+# studies. The standard error of the mean is the deviation of the differences divided by
+# √5. The interval reaches 2.8 of these to each side, not 2, because the deviation comes
+# from only 5 differences (Student's t with 4 degrees of freedom).
 #
-# On the full data, over seeds 1 to 5, the loss after 20 epochs is
+# On the full data, the loss after 20 epochs is (mean ± deviation over seeds 1 to 5)
 #
 #     train   0.6010 ± 0.0012 clean    0.6013 ± 0.0013 with σ = 0.01
 #     test    0.5989 ± 0.0011 clean    0.5992 ± 0.0012 with σ = 0.01
 #
-# The mean difference is +0.0003 on both, with intervals [+0.0001, +0.0004] and
-# [+0.0001, +0.0006]. Of this, 0.0001 is the noise itself, σ², which only one of the two
-# losses contains. **So σ = 0.01 did not help.** It may even cost 0.0002, which is five
-# times less than the spread between seeds. (On another processor, which rounds
-# differently, the same seeds gave +0.0002 and intervals from -0.0001 to +0.0005.)
-# The test loss is the lower one, because the sigmoid's floor is (lesson 1).
+# A part of the difference is the noise itself, σ² = 0.0001, which only one of the two
+# losses contains. Without it the mean difference is +0.00018 and +0.00024, with
+# intervals [+0.00003, +0.00034] and [+0.00001, +0.00047], which just exclude 0. **So σ
+# = 0.01 did not help.** It may even cost 0.0002, far less than the spread between
+# seeds. (On another processor, which rounds differently, the same seeds gave +0.0001
+# and intervals from -0.0002 to +0.0004.) The test loss is the lower one, because the
+# sigmoid's floor is (lesson 1).
 
 # %%
 title = "Loss after the last epoch, mean ± standard deviation over 5 seeds"
@@ -158,14 +159,16 @@ rows, verdicts = [], []
 for j, split in enumerate(("train", "test")):
     a = np.array([normal[seed].history[-1][j] for seed in SEEDS])
     b = np.array([weak[seed].history[-1][j] for seed in SEEDS])
-    mean = (b - a).mean()
-    half = stats.t.ppf(0.975, len(SEEDS) - 1) * (b - a).std(ddof=1) / len(SEEDS) ** 0.5
+    differences = b - a - CORRUPTIONS[WEAK].sigma ** 2
+    mean = differences.mean()
+    error = differences.std(ddof=1) / len(SEEDS) ** 0.5
+    half = stats.t.ppf(0.975, len(SEEDS) - 1) * error
     low, high = mean - half, mean + half
     cells = [f"{x.mean():.4f} ± {x.std(ddof=1):.4f}" for x in (a, b)]
-    rows.append([split, *cells, f"{mean:+.4f}", f"[{low:+.4f}, {high:+.4f}]"])
+    rows.append([split, *cells, f"{mean:+.5f}", f"[{low:+.5f}, {high:+.5f}]"])
     verdict = "better" if high < 0 else "worse" if low > 0 else "not different"
     verdicts.append(f"{verdict} on the {split} images")
-table(["split", "Normal", WEAK, "difference", "95% interval"], rows, title)
+table(["split", "Normal", WEAK, "difference - σ²", "95% interval"], rows, title)
 print(f"\nIn this run {WEAK} is {verdicts[0]}, and {verdicts[1]}.")
 
 figure, axis = plt.subplots(figsize=(6.5, 3.6))
@@ -179,9 +182,9 @@ axis.set(xticks=[0, 1], xticklabels=["Normal", WEAK], xlim=(-0.5, 1.5))
 axis.set(
     ylabel="test loss", title="Two models, five seeds; a line joins one seed's two"
 )
-print("\nFigure 9: two models, five seeds.")
+print("\nFigure 7: two models, five seeds.")
 alt = "Test losses of both models. A seed moves them more than the noise does."
-write_figure(figure, args, "figure9_seeds", data, alt)
+write_figure(figure, args, "figure7_seeds", data, alt)
 
 # %% [markdown]
 # ## What to conclude
@@ -192,9 +195,8 @@ write_figure(figure, args, "figure9_seeds", data, alt)
 # There is a second reason why these losses cannot say how much noise is best. Each is
 # measured against its own corrupted images and contains its own σ², so the order of
 # Table 2 was certain before training. Between σ = 0.01 and the clean images it was not:
-# there the constants differ by 0.0001, less than the losses of two seeds. To compare
-# amounts of noise, all models must be measured against the same images. Lesson 3 does
-# that.
+# there the constants differ by 0.0001, less than two seeds do. To compare amounts of
+# noise, all models must be measured against the same images. Lesson 3 does that.
 
 # %% [markdown]
 # ## On your own

@@ -6,12 +6,12 @@
 # a training step, beside what the machine could do. And learn how to time code fairly.
 #
 # **What you need.** Lesson 0b, and a machine without other work for two minutes. The
-# text has the CPU times of one core of an AMD EPYC (Zen 4); the tables have yours.
+# text has the times of one core of an AMD EPYC (Zen 4); the tables have yours.
 
 # %%
 import sys
 
-# Is common.py not found? Type first: %cd FOLDER/lessons
+# No module named common? In a notebook, type first: %cd FOLDER/lessons
 sys.path.extend(["", "lessons", "tinyae/lessons"])
 
 import itertools
@@ -76,7 +76,7 @@ def show(times, title, slowest):
         [name, quartiles(found), quartiles(times[slowest] / found)]
         for name, found in times.items()
     ]
-    table(["", "ms", "times as fast"], rows, title)
+    table(["what", "ms", "times as fast"], rows, title)
 
 
 def step_on(backend):
@@ -182,20 +182,20 @@ show(
 #
 # | six loops | row by row | product, batch first | product, batch last |
 # |---|---|---|---|
-# | 5,900 | 5.6 | 3.2 | 0.97 |
+# | 6,200 | 4.9 | 2.5 | 0.62 |
 #
-# **Why is a matrix product so much faster than loops?** For two reasons.
+# **Why is a matrix product so much faster than loops?** For the reasons of lesson 0b.
 #
 # - *Python has less to do.* In six loops it handles every multiplication, which takes
 #   0.4 µs. Row by row it handles 1,152 rows. A loop in C goes through the 12,544
-#   numbers of a row, several in one instruction. That is 1,050 times as fast.
+#   numbers of a row, several in one instruction. That is 1,270 times as fast.
 # - *Numbers are used again.* Row by row, each multiplication moves five numbers: it
 #   reads one of `cols` and writes the product; the addition reads that and y, and
 #   writes y. BLAS cuts the matrices into blocks that stay in the core's cache and
 #   registers, and uses each number there many times (Goto & van de Geijn 2008). The
-#   product alone takes 0.5 ms, a tenth of the time row by row.
+#   product alone takes 0.42 ms, a twelfth of the time row by row.
 #
-# **Why is batch last faster?** It copies its patches in 0.19 ms, batch first in 2.2.
+# **Why is batch last faster?** It copies its patches in 0.15 ms, batch first in 1.6.
 #
 # ## What the machine could do
 #
@@ -224,7 +224,8 @@ print(f"{speed / 1e6:.1f} billion numbers: {peak / speed:.1f} operations for eac
 #   the layer reads and writes? For ReLU they are 7.5 for each number of y. Forward:
 #   `clip` reads x and writes y; `x > 0` reads x and writes a byte, a quarter of a
 #   number. Backward: `astype` reads that byte and writes the slope; `dx *= dy` reads
-#   two numbers and writes one. In the same way the sigmoid has 18, batch norm 24.
+#   two numbers and writes one. In the same way, line by line, the sigmoid has 18 and
+#   batch norm 24 (10 forward, 14 backward).
 
 # %%
 PASSES = {"BatchNorm2d": 24, "ReLU": 7.5, "Sigmoid": 18}
@@ -252,7 +253,8 @@ now = {}
 def watch(owner, names, part, label=None):
     """Replace functions of `owner` by ones that add their time to spent.
 
-    part: "all" for the layer with this label; or a part of the layer that runs now.
+    part: "all", or a part of a layer. label: the layer's; None: that of the layer that
+    is running.
     """
 
     def timed(original, *arguments, **options):
@@ -310,7 +312,8 @@ table(["layer", "ms", "of the peak", "of a copy"], rows, f"A step: {total:.1f} m
 narrow = max(reached[label, "peak"] for label in labels if "Conv" in label)
 wide = reached["Linear 288 → 128", "peak"]
 verdict = "confirms" if narrow < wide else "contradicts"
-print(f"This run {verdict} that no convolution comes as close to the peak as Linear.")
+print(f"This run {verdict} that no convolution comes as close to the peak as the")
+print("largest Linear.")
 
 bars = {}
 for part in ("products", "patches", "all"):
@@ -326,31 +329,33 @@ for part, ms in bars.items():
 axis.invert_yaxis()
 axis.set(xlabel="milliseconds of a step")
 axis.legend(loc="lower right")
-print("\nFigure 1: where the time of a step goes.")
+print("\nFigure 13: where the time of a step goes.")
 alt = "Bars of each layer's time, divided into products, patches and the rest."
-write_figure(figure, args, "figure1_profile", alt=alt)
+write_figure(figure, args, "figure13_profile", alt=alt)
 
 # %% [markdown]
-# A step took 18 to 22 ms. **Matrix products** took half of it, **patches** a sixth,
-# **batch norm, ReLU and the sigmoid** a fifth, Adam 3%. Python takes little: a step
-# with 2 images, which starts the same work, takes 1.9 ms.
+# A step took 15 to 16 ms. **Matrix products** took 55% of it, **patches** 15%, **batch
+# norm, ReLU and the sigmoid** 18%, Adam 3%. The rest goes to biases, the loss, and what
+# is between the layers. Python takes little: a step with 2 images, which starts the
+# same work, takes 1.8 ms (exercise 1).
 #
 # Only the large **Linear** layers come close to the peak (three quarters or more). The
-# **convolutions** reach less, the fewer channels they have: 40 to 47% between 16 and 32
-# channels, 27 to 31% between 8 and 16, 10 to 13% between 1 and 8. Their matrices are
-# narrower, so a number that was read is used fewer times; and patches cost time but are
-# no operations. We did not separate the two.
+# **convolutions** reach less, the fewer channels they have: 48 to 49% between 16 and 32
+# channels, 34 to 36% between 8 and 16, 13 to 14% between 1 and 8. Their matrices are
+# narrower, so a number that was read is used fewer times. And patches cost time but are
+# no operations; figure 13 shows how much.
 #
-# **Batch norm, ReLU and the sigmoid** move their numbers 0.35 to 0.5 times as fast as a
-# copy. So moving numbers is a good third of their time, or half. The sigmoid is not
-# slower than the others, although it computes exponentials. We did not take the rest
-# apart.
+# **Batch norm, ReLU and the sigmoid** move their numbers half as fast as a copy. By
+# this count, half of their time is moving numbers. The sigmoid is not slower than the
+# others, although it computes exponentials. We did not take the rest apart.
 #
 # ## PyTorch beside it
 #
 # `python tests/benchmarks/benchmark.py` trains epochs in PyTorch 2.13 (eager) beside
-# tinyae. On one core of the same machine PyTorch's epoch takes 1.66 times as long, 1.57
-# times with the channels last in memory; with four times the channels 1.2 times.
+# tinyae. On one core of the same machine PyTorch's epoch takes 1.54 times as long (with
+# its channels last in memory, its faster layout here), with four times the channels
+# 1.07 times. On two cores the first is 1.25, with a spread from 0.9 to 1.8, and the
+# second 0.88: there PyTorch wins with the wide network.
 #
 # ## What to conclude
 #
@@ -358,13 +363,13 @@ write_figure(figure, args, "figure1_profile", alt=alt)
 # - The **layout** matters. With the batch last, copies run along memory, and nothing is
 #   transposed. `tests/benchmarks/README.md` lists what else was tried.
 # - A framework computes the same products with the same kind of library. Its advantage
-#   lies elsewhere: it has every layer, it differentiates what you write, and the larger
-#   the network, the smaller is tinyae's lead.
+#   lies elsewhere: it has every layer, it differentiates what you write, and with four
+#   times the channels tinyae's lead is nearly gone on one core, and lost on two.
 #
 # ## On your own
 #
-# 1. Give `Experiment` in `step_on` a `batch_size` of 32, then 1024, and draw as many
-#    images. What does an image cost?
+# 1. Give `Experiment` in `step_on` a `batch_size` of 2, 32, then 1024, and draw as many
+#    images: the first number in `(256, 28, 28)`. What does an image cost?
 # 2. `model=partial(tinyae.AnelloAutoencoder, width=32)` has four times the channels: 16
 #    times the operations in most layers, 4 times the numbers. How long is a step?
 # 3. Write the convolution with the channels last, (N, H, W, C). How long are the runs
@@ -374,6 +379,6 @@ write_figure(figure, args, "figure1_profile", alt=alt)
 #
 # 1. With 32 images it costs 1.7 times as much, as runs are shorter and fewer images
 #    share a call; with 1,024 images 1.1 times as much.
-# 2. 6.1 times as long. Convolutions between many channels come closer to the peak.
-# 3. Runs have 8 numbers, or 24 for a row of a patch. Forward takes 0.66 times as long
-#    as batch first, 2.4 times as long as batch last.
+# 2. 6.2 times as long. Convolutions between many channels come closer to the peak.
+# 3. Runs have 8 numbers, or 24 for a row of a patch. Forward takes about twice as long
+#    as batch last, and a little less than batch first.
