@@ -8,7 +8,8 @@
 # **What you'll learn.** To predict a loss before training, and to tell a difference
 # between two models from a difference between two runs.
 #
-# **What you need.** Lesson 1. What it trained with the same options is used again.
+# **What you need.** Lesson 1. What it trained with the same options and epochs is used
+# again.
 
 # %%
 import sys

@@ -167,10 +167,10 @@ class ResidualAutoencoder(SkipAutoencoder):
 # ## Is the backward right?
 #
 # The numerical check of lesson 0a answers this for the whole network at once, and for
-# each change to it that the last section tries. To save time we use 2 channels instead
-# of 8, and check 6 numbers of each array. The checker moves each number by only 3e-6,
-# so that few ReLUs cross their kink; it leaves those out. With so small a step, an
-# error below 1e-5 counts as rounding.
+# each change to it that "What makes the difference" tries. To save time we use 2
+# channels instead of 8, and check 6 numbers of each array. The checker moves each
+# number by only 3e-6, so that few ReLUs cross their kink; it leaves those out. With so
+# small a step, an error below 1e-5 counts as rounding.
 
 # %%
 NETWORKS = {
@@ -199,7 +199,7 @@ table(["network", "gradients", "worst", "error"], rows, "Gradient check")
 # A second training mixes four kinds of corruption, one per image, each of a random
 # amount: Gaussian noise; salt and pepper, random pixels set to 0 or 1; masking, random
 # pixels set to 0; and an erased box, set to 0. The other networks of the table above
-# are trained on Gaussian noise, for the last section.
+# are trained on Gaussian noise, for "What makes the difference".
 #
 # Each training has 8 epochs, with batches of 64 images. The learning rate starts at
 # 0.003 and is multiplied by 0.65 after every epoch. A batch contains all amounts of
@@ -396,7 +396,8 @@ for kind in KINDS:
 # From σ = 0.2 to 0.5 this network is the best. At σ = 0.1 it is as good as PCA, and at
 # σ = 1 as the model that lesson 3 trained for this σ alone. For weaker noise PCA is
 # better, and clean images are best left alone. PCA and the filter are told σ, and
-# lesson 3 has a model for each; this network is one for all, and nothing tells it σ.
+# lesson 3 has a model for each (at 1.5 it is the one for 1); this network is one for
+# all, and nothing tells it σ.
 #
 # Other kinds of noise show what it learned from Gaussian noise alone. With salt and
 # pepper on 10% of the pixels its error is 0.0093 ± 0.0011, about that of a 3 x 3 median

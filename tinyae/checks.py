@@ -1,6 +1,6 @@
 """Checks of arguments, one line each where they are used.
 
-Every message names the argument, what was given and what was expected. Usually a wrong
+A message names the argument, what was given and what was expected. Usually a wrong
 kind of thing raises TypeError, and a wrong value or shape ValueError.
 """
 
