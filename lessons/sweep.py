@@ -52,7 +52,7 @@ def source_hash():
 SOURCE = source_hash()  # of what this process has imported
 
 
-# What decides how NumPy rounds here: its build, the processor.
+# A hash of what decides how NumPy rounds here: its build, the processor.
 ROUNDING = joblib.hash(np.show_config(mode="dicts"))
 
 
@@ -179,7 +179,7 @@ def _pool(n_jobs, **how):
 def _start(pool, function, jobs):
     """Start {name: arguments} in a _pool; it yields (name, result) as each is done."""
     jobs = [joblib.delayed(_job)(name, function, jobs[name]) for name in jobs]
-    if pool.n_jobs == 1 or os.name == "nt":
+    if pool.n_jobs == 1 or os.name == "nt":  # Windows has no signal masks
         return pool(jobs)
     from multiprocessing import resource_tracker  # a browser has none
 

@@ -19,7 +19,7 @@ def test_the_benchmark_runs():
 
 
 def test_pytorchs_twin():
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     import torch_training
 
     ours = AnelloAutoencoder(3, seed=1)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import signal
 import sys
 from concurrent.futures import BrokenExecutor
@@ -200,10 +201,9 @@ def test_the_first_step_holds_its_losses_and_the_norm_of_each_weight():
     assert first.tolist() == [*training.history[0], *norms]
 
 
-def test_what_decides_how_numpy_rounds_holds_the_processor():
-    dicts = np.show_config(mode="dicts")
-    assert dicts["SIMD Extensions"]
-    assert sweep.ROUNDING == joblib.hash(dicts)
+def test_another_processor_may_round_differently(monkeypatch):
+    monkeypatch.setattr(np, "show_config", "another {mode}".format)
+    assert runpy.run_path(sweep.__file__)["ROUNDING"] != sweep.ROUNDING
 
 
 def add(shift):
