@@ -14,6 +14,7 @@ import joblib
 import numpy as np
 import pytest
 import sweep
+from processes import LESSONS
 from threadpoolctl import threadpool_info
 from tqdm import tqdm
 
@@ -203,7 +204,7 @@ def test_the_first_step_holds_its_losses_and_the_norm_of_each_weight():
 
 def test_another_processor_may_round_differently(monkeypatch):
     monkeypatch.setattr(np, "show_config", "another {mode}".format)
-    assert runpy.run_path(sweep.__file__)["ROUNDING"] != sweep.ROUNDING
+    assert runpy.run_path(LESSONS / "sweep.py")["ROUNDING"] != sweep.ROUNDING
 
 
 def add(shift):
