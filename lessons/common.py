@@ -166,12 +166,11 @@ def options(name, description, trains=True, epochs_quick=20, largest_code=784):
     add("--seed", type=int, default=1, help="of weights, order and noise")
     add("--output", default=ROOT / "results" / name, help="folder of figures, tables")
     add("--backend", default="auto", help="numpy (a CPU), cupy (an NVIDIA GPU) or auto")
-    add("--quick", action="store_true", help="a minute or two on the small sample")
+    add("--quick", action="store_true", help="a minute or two: small data, few rounds")
     if trains:
         add("--epochs", type=int, default=20, help=f"with --quick {epochs_quick};")
         add("--latent-dim", type=int, default=4, help="numbers in an image's code")
-        files = "folder with four IDX files, or 'sample'; else find or download"
-        add("--data", help=files)
+        add("--data", help="folder of IDX files, or 'sample'; else find or download")
         add("--fresh", action="store_true", help="train again what is already trained")
     args, unknown = parser.parse_known_args(given)
     if args.quick:

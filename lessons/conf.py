@@ -1,12 +1,10 @@
 """The lessons as a book of web pages: sphinx-build lessons results/pages."""
 
 import shutil
-from pathlib import Path
 
 from docutils.nodes import image
 from PIL import Image
 
-ROOT = Path(__file__).parent.parent
 project = "tinyae"
 html_title = "tinyae: the lessons"
 extensions = ["myst_nb"]
@@ -29,7 +27,7 @@ nb_output_stderr = "remove"  # progress
 nb_render_image_options = {"width": "100%"}  # a click then opens the full size
 
 
-def all_pages(app, env, added, changed, removed):
+def all_pages(app, env, *changed):
     """Run every lesson again, whatever changed: any of them may use it."""
     return env.found_docs
 
@@ -45,7 +43,7 @@ def describe_images(app, doctree):
 
 def copy_page(app, error):
     """Copy the page with the sliders, which lesson 1 has written."""
-    page = ROOT / "results/01_objective1/four_numbers.html"
+    page = app.srcdir.parent / "results/01_objective1/four_numbers.html"
     if page.exists():
         shutil.copy(page, app.outdir)
 

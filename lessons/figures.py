@@ -51,8 +51,9 @@ def first_of_each(labels):
 def figure_images(rows, titles=(), title=None, pixel_range=(-1, 1)):
     """Draw rows of images, {name: (N, C, H, W)}; titles: of the columns."""
     columns = max(map(len, rows.values()))
-    size = (1.1 * columns, len(rows) + 0.9)
-    figure, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False)
+    figure, axes = plt.subplots(
+        len(rows), columns, figsize=(1.1 * columns, len(rows) + 0.9), squeeze=False
+    )
     for row, (name, images) in zip(axes, rows.items(), strict=True):
         row[0].set_ylabel(name, rotation=0, ha="right", va="center")
         for axis, image in zip(row, images, strict=True):
@@ -68,9 +69,10 @@ def figure_losses(trainings):
     figure, axis = plt.subplots(figsize=(7, 4))
     for name, training in trainings.items():
         epochs = range(1, len(training.history) + 1)
-        labels = [f"{name}, train", f"{name}, test"]
-        axis.plot(epochs, training.history, ".-", label=labels)
+        label = [f"{name}, train", f"{name}, test"]
+        axis.plot(epochs, training.history, ".-", label=label)
     axis.set(xlabel="epoch", ylabel="average loss")
+    axis.locator_params("x", integer=True)  # no ticks between the epochs
     axis.legend()
     return figure
 

@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +30,8 @@ os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
 os.environ.setdefault("PYTHONSAFEPATH", "1")
 # Workers that common.end() stops leave semaphores, which joblib removes and reports.
 os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")
+# Whoever stops a sweep early needs no advice about the tasks that it leaves.
+warnings.filterwarnings("ignore", "[0-9]+ tasks ")
 tqdm.monitor_interval = 0  # no thread: a browser has none
 
 # Keeps on disk what a function of arrays returned, for the same code and arrays.
