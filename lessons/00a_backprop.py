@@ -135,7 +135,7 @@ assert abs(w * x - t) < 1e-5
 # Wᵢₖ is multiplied by xₖ and added to yᵢ, so its gradient is dyᵢ xₖ. Each xₖ is used in
 # *every* yᵢ, so the gradients from all of them are added. A *batch* is a set of N
 # examples that are computed together. They are the columns of x, so the batch is the
-# last axis, here and in all layers of tinyae. Each weight and each bias is used once
+# last axis, here and inside tinyae's models. Each weight and each bias is used once
 # for every example n, so their gradients are added over n as well:
 #
 #     dWᵢₖ = Σₙ dyᵢₙ xₖₙ
@@ -456,7 +456,8 @@ assert losses[1] > 0.15
 #    `tinyae.layer.Layer` with `forward(x)` and `backward(dy, input_grad=True)`. The
 #    manual (lessons/README.md) has one under "A layer of your own". Check yours with
 #    `check_layer`, and put it in the place of the ReLUs in section 5.
-# 5. Section 5: give both hidden layers 8 units in place of 32. What is lost?
+# 5. Section 5: in both networks give both hidden layers 8 units in place of 32. What is
+#    lost?
 #
 # ### Answers
 #

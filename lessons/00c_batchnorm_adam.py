@@ -85,7 +85,7 @@ table(header, rows, "Size after ten layers")
 # %% [markdown]
 # ## 2. Batch norm, one line at a time
 #
-# Always mean 0 and variance 1 would be a restriction: half of the values would be
+# Always mean 0 and variance 1 would be a restriction: some of the values would be
 # negative, whatever the next layer needs. So batch norm ends with a learned scale γ and
 # a learned shift β for each channel. With them it has six stages:
 #
@@ -442,7 +442,7 @@ print(f"The longest is step {t[np.argmax(length)]}: {np.max(length):.2f} times l
 #
 # You have now derived everything that lesson 1 uses: convolution, batch norm, Linear,
 # ReLU, sigmoid and Adam. You can read `batchnorm.py`, `optim.py` and `models.py` in the
-# folder `tinyae`, and `gradcheck.py`, which checked them all.
+# folder `tinyae`, and `gradcheck.py`, which checks each backward.
 #
 # ## On your own
 #

@@ -208,10 +208,11 @@ loss_table(trainings, data, args, 1)
 # %% [markdown]
 # ## Pictures
 #
-# The background turns grey, and the coat, the shirt and the sandal almost vanish. This
-# is the sigmoid's floor: everything darker than mid-grey comes out as mid-grey, black
-# background and dark garments alike. (Exercise 1 gives the images a range that the
-# sigmoid can reach, as lesson 3 does.)
+# The background turns grey, and the coat, the shirt and the sandal almost vanish. Most
+# of this is the sigmoid's floor: everything darker than mid-grey comes out as mid-grey,
+# black background and dark garments alike. (The shirt and the sandal have brighter
+# parts, too, which are lost. Exercise 1 gives the images a range that the sigmoid can
+# reach, as lesson 3 does.)
 #
 # Of the brighter garments, 4 numbers keep the kind, the outline and the brightness.
 # Prints and logos are lost. Given noise, the network draws the garment *without* noise,
@@ -332,7 +333,7 @@ print(f"\nFour numbers draw a garment: {page}")
 # images. That is the floor, which is lower for them. Their excess is the larger one:
 # 0.0312 instead of 0.0305 for the clean images, 0.0341 instead of 0.0337 with boxes.
 # (With σ = 1 it is 0.0294 instead of 0.0298. But there the noise that happens to be
-# drawn for the test images moves the loss, with a standard deviation of about 0.0005.)
+# drawn for the test images moves the loss, with a standard deviation of about 0.0007.)
 
 # %%
 rows = []

@@ -497,11 +497,11 @@ print("the test images are noisy and does not help on clean images.")
 # With a code of 4 even the clean model draws whole garments under this noise, perhaps
 # because four numbers can hold little else. With a code of 32 it breaks the sandal into
 # spots and tears the boot. The models trained with this noise draw whole garments with
-# both codes; prints vanish or become dark patches. The models trained with boxes draw a
+# both codes; the T-shirt's print vanishes. The models trained with boxes draw a
 # bright top for nearly everything (code of 4) or large white shapes (code of 32).
 
 # %%
-examples = first_of_each(data.test_labels)[[0, 1, 5, 8, 9]]
+examples = first_of_each(data.test_labels).take([0, 1, 5, 8, 9], mode="wrap")
 labels = np.take(data.class_names, data.test_labels[examples])
 noisy = corrupt(clean, STRONG, CONDITIONS[STRONG])[examples]
 shown = {"clean": clean[examples], SHORT[STRONG]: noisy}

@@ -8,7 +8,8 @@ runs of forward. But it does not use the formulas in backward, so it can judge t
     python -m tinyae.gradcheck my_layer.py   those of a file of yours
 
 Both look for a list CHECKS = [(layer or loss, input shape), ...] at the end of each
-file that defines some. The shape includes the batch, which is a layer's last axis.
+file that defines some. The shape includes the batch, a layer's last axis and a
+model's first.
 
 To compare whole arrays through one number, we weight forward's result y with an array
 dy and sum: L = Σ dy * y. Then dL/dy is dy itself, so backward(dy) must return dL/dx

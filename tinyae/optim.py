@@ -80,7 +80,7 @@ class Optimizer:
     def load_state_dict(self, state):
         """Continue from a state_dict().
 
-        Raises ValueError if the names or shapes are not those of this optimiser.
+        Raises ValueError if the names or sizes are not those of this optimiser.
         """
         wanted = {"t", *self.memory}
         if state.keys() != wanted:
