@@ -404,7 +404,7 @@ if data.complete and args.epochs == 20 and args.latent_dim == 4:
 #    The test loss is then 0.656 instead of 0.743. (Seeds 2 and 3: 0.658 instead of
 #    0.709, 0.649 instead of 0.696.) After 20 epochs nothing is left of this lead: the
 #    training loss is 0.601 instead of 0.600.
-# 7. The check finds an error of 2e-11. The smallest value is not 0: for a grey target
+# 7. The check finds an error of 1e-11. The smallest value is not 0: for a grey target
 #    even y = t costs something, and for the training images the mean of that is 0.240.
 #    The loss after 20 epochs is 0.297. As a drawing there is no difference: on the test
 #    images the mean squared error is 0.0193, whichever loss the network is trained
