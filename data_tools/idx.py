@@ -69,8 +69,8 @@ def decompress(data: bytes, most: int = MOST_BYTES) -> bytes:
 
     most: the most bytes that the IDX file may have. Raises DataError if its header is
     wrong or promises more, if more bytes follow than it promises, and if the gzip file
-    is damaged (gzip stores a checksum), cut short, or followed by bytes that are no
-    gzip data.
+    is damaged (gzip stores a checksum), cut short, or followed by bytes that are
+    neither gzip data nor zeros.
     """
     try:
         with gzip.open(io.BytesIO(data)) as file:

@@ -5,9 +5,8 @@ kind of thing raises TypeError, and a wrong value or shape ValueError.
 """
 
 from collections.abc import Iterable
-from math import inf
+from math import inf, isfinite
 from numbers import Integral, Real
-from sys import float_info
 
 import numpy as np
 
@@ -42,7 +41,10 @@ def number(name, value, low=-inf, high=inf, low_open=False, high_open=False):
         raise TypeError(f"{name}: got {value!r}, expected a number")
     above = low < value if low_open else low <= value  # False for NaN
     below = value < high if high_open else value <= high
-    finite = abs(value) <= float_info.max  # isfinite fails for an int of 400 digits
+    try:
+        finite = isfinite(value)
+    except OverflowError:  # an int of 400 digits
+        finite = False
     if not (above and below and finite):
         interval = f"{'(' if low_open else '['}{low}, {high}{')' if high_open else ']'}"
         raise ValueError(f"{name}: got {value}, expected a finite number in {interval}")
@@ -154,12 +156,12 @@ def no_hidden(attributes, kinds):
 
 def parameters(value):
     """Return `value` as a list of Parameters, all of one dtype and on one backend."""
-    value = list(value) if isinstance(value, Iterable) else []
-    if not value or not all(hasattr(p, "grad") for p in value):
-        raise TypeError(f"parameters: got {value}, expected a layer's parameters()")
-    for p in value:
-        array("parameters", p.data, like=value[0].data)
-    return [p for _, p in distinct(enumerate(value), "parameters")]
+    found = list(value) if isinstance(value, Iterable) else []
+    if not found or not all(hasattr(p, "grad") for p in found):
+        raise TypeError(f"parameters: got {value!r}, expected a layer's parameters()")
+    for p in found:
+        array("parameters", p.data, like=found[0].data)
+    return [p for _, p in distinct(enumerate(found), "parameters")]
 
 
 def distinct(named, argument="layers"):

@@ -80,7 +80,7 @@ def _check_call(name, function, form, *arguments, **options):
     """Raise TypeError unless `function` can be called in this way."""
     try:
         inspect.signature(function).bind(*arguments, **options)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise TypeError(
             f"{name}: got {function!r} ({error}), expected a function {form}"
         ) from error

@@ -72,12 +72,13 @@ class Training:
         train = self.backend.from_numpy(train_images)
         test = self.backend.from_numpy(test_images)
         self.check_parts(train)
+        self.check_parts(test)
         for epoch in range(len(self.history) + 1, most + 1)[:epochs]:
             losses = self.train_epoch(train, epoch), self.test_epoch(test, epoch)
             if not np.isfinite(losses).all():
                 raise TrainingDiverged(
                     f"The loss of epoch {epoch} is not finite. Lower the optimiser's "
-                    f"lr (it is {self.optimizer.lr:g}) or look at the input."
+                    f"lr (it is now {self.optimizer.lr:g}) or look at the input."
                 )
             self.history.append(losses)
         return self
@@ -170,7 +171,7 @@ class Training:
         if not self.history:
             raise ValueError("state: got no finished epoch, expected at least one")
         arrays = {"history": np.array(self.history), "lr": np.array(self.optimizer.lr)}
-        for part in ("model", "optimizer"):
+        for part in "model", "optimizer":
             values = getattr(self, part).state_dict()
             arrays |= {f"{part}.{name}": array for name, array in values.items()}
         return arrays
@@ -178,11 +179,14 @@ class Training:
     def restore(self, state):
         """Continue from a state(); return self.
 
-        Raises ValueError or KeyError if an array is missing or does not fit.
+        Raises ValueError, KeyError or TypeError if an array is missing or does not fit.
         """
-        for part in ("model", "optimizer"):
-            names = [name for name in state if name.startswith(f"{part}.")]
-            values = {name[len(part) + 1 :]: state[name] for name in names}
+        for part in "model", "optimizer":
+            values = {
+                name.removeprefix(f"{part}."): array
+                for name, array in state.items()
+                if name.startswith(f"{part}.")
+            }
             getattr(self, part).load_state_dict(values)
         self.optimizer.lr = float(state["lr"])
         self.history = [tuple(row) for row in state["history"].tolist()]

@@ -140,8 +140,8 @@ KINDS = {
     "state_dict()": lambda: linear.load_state_dict({1: ones(3)}),
     "ValueError: state['bias']: got shape (2,) and dtype int64, expected floats of "
     "shape (3,)": lambda: linear.load_state_dict(weights | {"bias": np.arange(2)}),
-    "TypeError: parameters: got [], expected a layer's parameters()": (
-        lambda: Adam(linear)
+    "TypeError: parameters: got None, expected a layer's parameters()": (
+        lambda: Adam(None)
     ),
     "ValueError: step before backward: a parameter has no gradient": (
         lambda: optimize(None)
@@ -215,17 +215,19 @@ PLACES = [
     ("parameters: got float64", lambda: Adam([shared, Parameter(np.ones(3))])),
     ("parameters: got the same Parameter at 0 and 1", lambda: Adam([shared] * 2)),
     ("parameters[0].grad", lambda: optimize(np.ones(3))),
+    ("lr: got inf, expected", lambda: adam(lr=np.float32("inf"))),
     ("eps: got -1, expected", lambda: adam(eps=-1)),
     ("momentum: got 1, expected", lambda: tinyae.SGD([shared], momentum=1)),
     ("state: got {", lambda: adam().load_state_dict(tinyae.SGD([shared]).state_dict())),
     ("lr_decay: got 1.5, expected", lambda: start(lr_decay=1.5)),
     ("model: got functools.partial(", lambda: start(model=partial(id))),
-    ("loss: got <", lambda: start(loss=mse)),
+    ("loss: got <class 'dict'> (", lambda: start(loss=dict)),
     ("optimizer: got <class 'object'> (", lambda: start(optimizer=object)),
     ("corruption: got 0.1 (0.1 is not", lambda: start(corruption=0.1)),
     ("epochs: got -1, expected an integer from 0", lambda: train(epochs=-1)),
     ("epochs: got 1.5, expected an integer", lambda: train(epochs=1.5)),
     ("test_images: got uint8 (0, 28, 28), expected", lambda: train(test=PIXELS[:0])),
+    ("x: got shape (2, 1, 28, 9), exp", lambda: train(test=PIXELS[..., :9])),
     ("model: got shape (3, 1", lambda: train(model=partial(ConvTranspose2d, 2, 3, 1))),
     ("corruption: got shape (2, 1", lambda: train(corruption=lambda x, rng: x[::2])),
     ("corruption: got shape (1, 1", lambda: train(corruption=lambda x, rng: x[:1])),
