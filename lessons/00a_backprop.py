@@ -464,7 +464,7 @@ assert losses[1] > 0.15
 # Where numbers are given, the seed is 1.
 #
 # 1. dc = du = −2 and dw = du · x = −4.
-# 2. The best h is 1e-3, and the error there is 4e-14, 75 times smaller. The slope is (8
+# 2. The best h is 1e-3, and the error there is 4e-14, 84 times smaller. The slope is (8
 #    (f(x+h) − f(x−h)) − (f(x+2h) − f(x−2h))) / 12h.
 # 3. The last one, because with ReLU the gradient has size 1e-8 after 20 layers. Each
 #    layer now multiplies the mean square by 1/3 · 1/2.

@@ -581,7 +581,7 @@ write_figure(figure, args, "figure12_tsne", data, alt)
 #    CONDITIONS. In the last row, what becomes of the errors at σ = 0.5 and on boxes?
 #    Use `--quick --epochs 20`; matrix.csv lists every seed.
 # 4. How many noisy images does it take to renew batch norm's statistics? In `inside`,
-#    renew with `others[1][:1]`, then with 4 and 16.
+#    write `rebuild(others[1][:1], others[1][:1], renew=True)`, then with 4 and 16.
 # 5. Train one model for all amounts: below CONDITIONS write `CONDITIONS["Gaussian
 #    σ=0.01"] = data_tools.GaussianNoise((0.0, 1.0))`, which draws another σ for every
 #    image, in the row and in the column of this name. How far is the row from the best

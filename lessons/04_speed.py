@@ -380,5 +380,6 @@ write_figure(figure, args, "figure13_profile", alt=alt)
 # 1. With 32 images it costs 1.7 times as much, as runs are shorter and fewer images
 #    share a call; with 1,024 images 1.1 times as much.
 # 2. 6.2 times as long. Convolutions between many channels come closer to the peak.
-# 3. Runs have 8 numbers, or 24 for a row of a patch. Forward takes 2.1 times as long as
-#    batch last, 0.6 times as long as batch first.
+# 3. Runs have 8 numbers, and forward takes twice as long as batch last, 0.6 times as
+#    long as batch first. If a row of a patch is copied at once, runs have 24 numbers,
+#    and it takes 1.2 to 1.5 times, and 0.4 times, as long.

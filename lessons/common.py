@@ -217,7 +217,7 @@ def load(args):
 def train(experiments, data, args, after_epoch=None):
     """Train what is not trained yet; yield (name, Training) as each is done.
 
-    after_epoch: called with (name, training) after each epoch of each training.
+    after_epoch: called with (name, training) after each epoch that is trained now.
     """
     images = data.train_images, data.test_images
     return train_all(experiments, images, fresh=args.fresh, after_epoch=after_epoch)

@@ -78,7 +78,7 @@ def figure_losses(trainings):
 
 
 def figure_tsne(layouts, data):
-    """Draw t-SNE layouts {name: points (M, 2)} of the test images, a colour a label."""
+    """Draw t-SNE layouts {name: points (M, 2)} of the test images, in ten colours."""
     rows = (len(layouts) + 1) // 2
     figure, axes = plt.subplots(rows, 2, figsize=(10.4, 5.6 * rows))
     labels, kinds = np.unique(data.test_labels, return_inverse=True)
