@@ -338,7 +338,7 @@ figure, axes = plt.subplots(1, 3, figsize=(9, 3.6))
 for k, axis in enumerate(axes, start=2):
     count = enlarge(np.ones((5, 5)), np.ones((k, k)))
     draw(axis, count, f"kernel {k}", shade=count - 1)
-alt = "With kernel 3 a pixel lies in 1, 2 or 4 patches; with 2 in 1, with 4 in 4."
+alt = "A pixel is in 1, 2 or 4 patches with kernel 3, in 1 with 2, inside in 4 with 4."
 write_figure(figure, args, "04_checkerboard", alt=alt)
 
 # %% [markdown]

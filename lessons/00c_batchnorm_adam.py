@@ -462,8 +462,9 @@ print(f"The longest is step {t[np.argmax(length)]}: {np.max(length):.2f} times l
 #    R (−8, 1.5).
 # 6. Let 1,000 weights start at 1, with random gradients of mean 0. Then only the decay
 #    moves them on average. So make `p = Parameter(np.ones(1000))`, and take 1,000 steps
-#    of `Adam([p], lr=0.001, weight_decay=0.1)` with `p.grad = size * noise`, where size
-#    is 0.1 for half of them and 10 for the others. Where does each half end?
+#    of `Adam([p], lr=0.001, weight_decay=0.1)` with `p.grad = size * noise`, the noise
+#    standard normal, size 0.1 for half of them and 10 for the others. Where does each
+#    half end?
 # 7. Train lesson 1's autoencoder on section 4's 6,000 images with SGD, then with Adam
 #    (leave out `optimizer=...`). Each takes about ten seconds. Compare the test loss
 #    with 0.679. That is the loss if the output is always the same image: the mean of
@@ -490,8 +491,8 @@ print(f"The longest is step {t[np.argmax(length)]}: {np.max(length):.2f} times l
 #    there the mean is a constant.
 # 2. In xhat and all rows after it, but not in beta and gamma. With gamma = 1 nothing
 #    fails, and the mistake is hidden.
-# 3. The first formula fails for x, with 0.01 to 0.08 for seeds 0 to 4 of `check_layer`.
-#    The second has an error near 1e-12.
+# 3. The first formula fails for x, with 0.04 to 0.08 for seeds 0 to 4 of `check_layer`
+#    (if γ is declared before β). The second has an error near 1e-12.
 # 4. With the corrections the losses are those of `tinyae.Adam`, 0.178 after five
 #    epochs. Without them 0.059: here the longer steps happen to help. With 0.1 the
 #    corrected one reaches 0.0001 after 20 epochs. The other stays at 0.48, because it

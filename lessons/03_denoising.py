@@ -263,9 +263,9 @@ write_figure(figure, args, "figure8_matrix", data, alt)
 # and variance of the training images. Noise multiplies the variance of a channel by up
 # to 37 (2 in the clean model; with another seed by far more), but batch norm does not
 # see that and passes it on. We renew the statistics: one forward in training mode, with
-# a momentum of 1, on 1,000 *other* noisy images. Half of the error is gone, or more
-# (row 4). Without noise in the filter, half of what is left, or more, is gone too (row
-# 5).
+# a momentum of 1, on 1,000 *other* noisy images (the sample has no others, so there it
+# is the same ones with other noise). Half of the error is gone, or more (row 4).
+# Without noise in the filter, half of what is left, or more, is gone too (row 5).
 #
 # So remember three things. A network may use a shortcut that only its training images
 # offer. It may do anything with inputs that training did not contain, so test it on
@@ -339,7 +339,7 @@ for what in anatomy[chosen[0]]:
     rows.append([what, *(plus_minus(n, 3) for n in numbers)])
     found[what] = numbers[-1].mean()
 header = ["measured", *(f"{SHORT[name]}, {code}" for name, code in kinds)]
-table(header, rows, f"MSE on 1,000 images, {STRONG} (training, code size)")
+table(header, rows, f"Inside: MSE and sizes, 1,000 images, {STRONG} (training, code)")
 blamed = found["only this filter"] > found["noise on all pixels"] / 2
 print(f"\nThis run {'confirms' if blamed else 'does not confirm'} that one filter does")
 print("most of the damage in the model that was trained with boxes.")

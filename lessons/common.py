@@ -39,15 +39,14 @@ def sentence(error):
             return str(error)
         if isinstance(error, (BrokenExecutor, MemoryError)):
             return (
-                "A worker process was killed, or memory ran out. Every finished epoch "
-                f"is saved; {AGAIN}."
+                "A worker process was killed, memory ran out, or an experiment could "
+                f"not be sent to it. Every finished epoch is saved; {AGAIN}."
             )
         if found := re.search(r"\[(Errno|WinError) .*", str(error)):
             return (
-                f"{found[0]}. Every finished epoch is saved. Make room, or choose "
-                "other folders: --output for figures, TINYAE_CACHE for trainings, "
-                "JOBLIB_TEMP_FOLDER for what processes share. The working folder must "
-                f"exist, too. Then {AGAIN}."
+                f"{found[0]}. Every finished epoch is saved. If there is no room or "
+                "permission, choose folders: --output, TINYAE_CACHE (trainings) and "
+                f"JOBLIB_TEMP_FOLDER. The working folder must exist. Then {AGAIN}."
             )
         error = error.__cause__ or error.__context__
     return None
@@ -130,8 +129,7 @@ try:
     from tinyae.training import TrainingDiverged
 except ImportError as error:
     sys.exit(
-        f"The lessons need {error.name.split('.')[0]}, which is not installed. Type:\n"
-        f"    {PIP} install numpy scikit-learn matplotlib pooch tqdm"
+        f"{error}. Type:\n    {PIP} install numpy scikit-learn matplotlib pooch tqdm"
     )
 
 MENDABLE = BackendUnavailable, data_tools.DataError, SweepError, TrainingDiverged

@@ -19,6 +19,7 @@ def write_figure(figure, args, name, data=None, alt=""):
     """
     if data and not data.complete:
         figure.supxlabel(f"from {data.source}", color="#B00000")
+        alt = f"On the full data: {alt}"
     path = args.output / f"{name}.png"
     figure.savefig(path, metadata={"Description": alt})
     if IN_NOTEBOOK:

@@ -139,7 +139,7 @@ def remote(text):
     "error, words",
     [
         (KeyboardInterrupt(), "Stopped. Every finished epoch is saved; the same comm"),
-        (BrokenExecutor(), "A worker process was killed, or memory ran out. Every"),
+        (BrokenExecutor(), "A worker process was killed, memory ran out, or an exp"),
         (data_tools.DataError("it is damaged"), "it is damaged"),
         (OSError(28, "No space left"), "[Errno 28] No space left. Every finished"),
         (remote("x\nOSError: [Errno 28] No space left\n"), "[Errno 28] No space left."),

@@ -224,9 +224,9 @@ def test_other_settings_or_images_have_another_file_but_not_other_addresses():
     assert path(corruption=add(1)) == path(corruption=add(2))
 
 
-OTHER = "what is saved was computed by other code; starting over."
+OTHER = "what is saved is of other code or other random numbers; starting over."
 MOVED = {"rounding": "another"}
-MACHINE = "begun on another machine; continues, but not bit for bit."
+MACHINE = "begun on another machine or NumPy; continues, not bit for bit."
 
 
 @pytest.mark.parametrize(
