@@ -19,10 +19,11 @@ images = data.train_images[:64], data.test_images[:8]
 """
 FILES = {  # a reader's own; the first is named like one of Python's
     "wave.py": """
-import helper
+import helper, os, pathlib
 SIGMA = 0.1
 def add(images, rng):
     from inside import more
+    pathlib.Path(f"{os.getpid()}.process").touch()
     return images + helper.shift() + more + SIGMA
 """,
     "helper.py": "from deeper import shift",
@@ -87,6 +88,10 @@ def edit(path, old, new):
     path.write_text(path.read_text().replace(old, new))
 
 print(attempt([1, 2]))
+seed = 10
+while len(list(pathlib.Path().glob("*.process"))) < 3:  # until both workers took part
+    attempt([seed, seed + 1])
+    seed += 2
 edit(tinyae.losses.__file__, "# asarray", "# edited")
 print(attempt([3, 4]))
 edit("wave.py", "0.1", "0.2")
