@@ -252,6 +252,7 @@ for name, training in trainings.items():
 clean = corrupt("Normal", data.test_images, "corner")
 black = ~data.test_images[:, :6, :6].any(axis=(1, 2))
 rows = []
+# Images of your own may have no black corner.
 for name in ("Normal, epoch 1", "Normal") if black.any() else ():
     drawn = found[name].reconstruct(clean)
     # (images, row / 2, row parity, column / 2, column parity)
@@ -268,7 +269,7 @@ table(["pixels", "even columns", "odd columns"], rows, "Mean output, black corne
 # axes have no meaning, nor have the distances between far clusters. Look at which
 # garments have a region of their own and which are mixed. Trousers, bags and ankle
 # boots have their own; shirts, pullovers and coats are mixed, and so are sandals and
-# sneakers.
+# many of the sneakers.
 
 # %%
 print("\nFigure 4: t-SNE of the test codes.")

@@ -40,13 +40,13 @@ def sentence(error):
         if isinstance(error, (BrokenExecutor, MemoryError)):
             return (
                 "A worker process was killed, memory ran out, or an experiment could "
-                f"not be sent to it. Every finished epoch is saved; {AGAIN}."
+                f"not be sent to a worker. Every finished epoch is saved; {AGAIN}."
             )
         if found := re.search(r"\[(Errno|WinError) .*", str(error)):
             return (
-                f"{found[0]}. Every finished epoch is saved. If there is no room or "
-                "permission, choose folders: --output, TINYAE_CACHE (trainings) and "
-                f"JOBLIB_TEMP_FOLDER. The working folder must exist. Then {AGAIN}."
+                f"{found[0]}. Every finished epoch is saved. Make room, or name other "
+                "folders with --output, TINYAE_CACHE and JOBLIB_TEMP_FOLDER. (And the "
+                f"working folder must exist.) Then {AGAIN}."
             )
         error = error.__cause__ or error.__context__
     return None

@@ -141,7 +141,7 @@ def begin(name, experiment, images, saved):
 def kept(name, experiment, saved, first):
     """Return the Training that is saved; raise ValueError if it is another one."""
     if not same_step(saved, first, experiment.backend):
-        raise ValueError("what is saved is of other code or other random numbers")
+        raise ValueError("what is saved comes from other code or random numbers")
     training = Training(experiment).restore(saved)
     if saved["rounding"] != first["rounding"]:
         print(f"{name}: begun on another machine or NumPy; continues, not bit for bit.")

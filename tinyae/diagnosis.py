@@ -10,7 +10,7 @@ def _places(training, x, loss):
     yield "the images themselves, before the first layer", x
     for name, layer in training.model.named_layers():
         for array in (layer._saved or [()])[-1]:  # what save_for_backward was given
-            if hasattr(array, "__dlpack__"):
+            if hasattr(array, "__dlpack__"):  # an array: no shape, no scalar
                 yield f"what {name} ({type(layer).__name__}) saved for backward", array
     yield "the loss", training.backend.xp.asarray(loss)
     for name, p in reversed(training.model.named_parameters()):

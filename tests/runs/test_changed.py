@@ -64,7 +64,7 @@ def test_the_next_process_sees_an_edit_in_any_module(folder):
         found.add(python(folder, TRAIN))
         assert all("True [" in out for out in found)
     assert len(found) == 4
-    assert str(found).count("other random numbers; starting over") == 3
+    assert str(found).count("from other code or random numbers; starting over") == 3
 
 
 LIVING = """

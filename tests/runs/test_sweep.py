@@ -224,7 +224,7 @@ def test_other_settings_or_images_have_another_file_but_not_other_addresses():
     assert path(corruption=add(1)) == path(corruption=add(2))
 
 
-OTHER = "what is saved is of other code or other random numbers; starting over."
+OTHER = "what is saved comes from other code or random numbers; starting over."
 MOVED = {"rounding": "another"}
 MACHINE = "begun on another machine or NumPy; continues, not bit for bit."
 
